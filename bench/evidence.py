@@ -1,0 +1,71 @@
+"""Questions that the chooser and the report ask of a run's raw samples.
+
+Refuses to answer from nothing: a metric without samples is a `RecordError`, never a zero.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench import runs
+from workbench.errors import RecordError
+from workbench.records import Measurement, Outcome
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Evidence:
+    """A run and its samples, of one machine and one workload."""
+
+    run: runs.Run
+    samples: tuple[Measurement, ...]
+
+    def of(self, function: str, memory_mb: int, kind: str) -> list[Measurement]:
+        """The samples of one kind for a function at a memory size, in the order of their rounds."""
+        found = (s for s in self.samples if (s.cell.function, s.cell.memory_mb, s.kind) == (function, memory_mb, kind))
+        return sorted(found, key=lambda sample: sample.round)
+
+    def outcomes(self, function: str, memory_mb: int) -> list[Outcome]:
+        """How the cold and warm processes of a cell ended."""
+        return [s.outcome for kind in ("cold", "warm") for s in self.of(function, memory_mb, kind)]
+
+    def by_round(self, function: str, memory_mb: int, metric: str) -> dict[int, float]:
+        """A cold metric by round, successful samples only."""
+        cold = self.of(function, memory_mb, "cold")
+        return {sample.round: sample.values[metric][0] for sample in cold if metric in sample.values}
+
+    def cold(self, function: str, memory_mb: int, metric: str = "cold_ms") -> list[float]:
+        """A cold metric's samples; raises `RecordError` when there are none."""
+        return self._some(self.by_round(function, memory_mb, metric).values(), f"{metric} of {function} at {memory_mb} MB")
+
+    def warm(self, function: str, memory_mb: int, metric: str = "warm_ms") -> list[float]:
+        """A warm metric's samples; raises `RecordError` when there are none."""
+        values = (value for sample in self.of(function, memory_mb, "warm") for value in sample.values.get(metric, ()))
+        return self._some(values, f"{metric} of {function} at {memory_mb} MB")
+
+    def has_answers(self, function: str, memory_mb: int) -> bool:
+        """Whether the cell answered at least once, cold and warm."""
+        kinds = {sample.kind for sample in self.samples if sample.outcome == "ok"
+                 and (sample.cell.function, sample.cell.memory_mb) == (function, memory_mb)}
+        return kinds == {"cold", "warm"}
+
+    def paired(self, first: str, second: str, memory_mb: int, metric: str) -> tuple[list[float], list[float]]:
+        """The samples of two functions from the rounds in which both succeeded."""
+        one, two = (self.by_round(function, memory_mb, metric) for function in (first, second))
+        rounds = sorted(one.keys() & two.keys())
+        self._some(rounds, f"rounds in which {first} and {second} both answered at {memory_mb} MB")
+        return [one[number] for number in rounds], [two[number] for number in rounds]
+
+    @staticmethod
+    def _some(values: Iterable[float], what: str) -> list[float]:
+        found = list(values)
+        if not found:
+            raise RecordError(f"the run has no {what}", "run `nox -s bench` to the end")
+        return found
+
+
+def load(folder: Path) -> Evidence:
+    """The evidence of a run; refuses samples of another machine or workload."""
+    run, samples = runs.load_run(folder), runs.measurements(folder)
+    if len({(sample.machine_sha256, sample.workload_sha256) for sample in samples}) > 1:
+        raise RecordError(f"{folder} mixes machines or workloads", "delete the run and measure again")
+    return Evidence(run=run, samples=tuple(samples))

@@ -1,0 +1,60 @@
+"""`analyze.handler`: `{"text": ...}` in, the emotion with all scores, timings and the model's identity out.
+
+The model is loaded while this module is imported, in Lambda's init phase. Never logs or echoes a diary.
+"""
+
+import os
+import time
+
+_started = time.perf_counter()
+
+from . import manifest as manifests  # noqa: E402
+
+FOLDER = os.environ.get("MODEL_FOLDER") or os.path.join(os.path.dirname(os.path.dirname(__file__)), "model")
+THREADS = int(os.environ.get("THREADS", "1"))
+
+_manifest = manifests.read(FOLDER)
+_verification = manifests.verify_in_background(FOLDER, _manifest)
+
+from .classifier import Classifier  # noqa: E402
+from .problems import find_problem, problem  # noqa: E402
+
+_imported = time.perf_counter()
+_classifier = Classifier(FOLDER, _manifest, _verification, THREADS)
+_init_ms = {"imports_ms": (_imported - _started) * 1000, **_classifier.load_ms}
+_identity = {
+    "variant": _manifest["recipe"]["name"],
+    "sha256": _manifest["sha256"],
+    "trained": _manifest["model"]["trained"],
+}
+_is_cold = True
+
+
+def handler(event, context):
+    """Answer one event with the emotion, or with a problem object; never raises."""
+    code = find_problem(event)
+    if code:
+        return problem(code)
+    try:
+        return _analyze(event["text"])
+    except Exception as error:
+        print(f"analysis failed: {type(error).__name__}, request {getattr(context, 'aws_request_id', None)}")
+        return problem("internal")
+
+
+def _analyze(text):
+    global _is_cold
+    started = time.perf_counter()
+    scores, tokens, truncated = _classifier.classify(text)
+    was_cold, _is_cold = _is_cold, False
+    emotion = max(scores, key=scores.get)
+    return {
+        "emotion": emotion,
+        "score": scores[emotion],
+        "scores": scores,
+        "tokens": tokens,
+        "truncated": truncated,
+        "cold": was_cold,
+        "timings": {"inference_ms": (time.perf_counter() - started) * 1000, "init": _init_ms},
+        "model": _identity,
+    }

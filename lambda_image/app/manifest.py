@@ -1,0 +1,55 @@
+"""The variant's manifest, and the check that its files are the ones it names.
+
+The bytes are hashed in a thread: the first start overlaps it with the imports, which wait for Python, not for the
+core. Refuses a missing, truncated or altered file with one sentence. Imports the standard library alone.
+"""
+
+import hashlib
+import json
+import mmap
+import os
+from concurrent.futures import Future
+from threading import Thread
+
+
+class InitError(Exception):
+    """The function cannot start; the message is one sentence for the operator."""
+
+
+def read(folder):
+    """The manifest in `folder` as a mapping (`files`, `model`, `recipe`, `sha256`, ...)."""
+    path = os.path.join(folder, "variant.json")
+    try:
+        with open(path, encoding="utf-8") as file:
+            return json.load(file)
+    except OSError as error:
+        raise InitError(f"The variant's manifest {path} cannot be read ({error.strerror}).") from None
+    except ValueError:
+        raise InitError(f"The variant's manifest {path} is not JSON: build the variant again.") from None
+
+
+def verify_in_background(folder, manifest):
+    """Start hashing the manifest's files; the future's `result()` raises `InitError` for the first that differs."""
+    future = Future()
+
+    def verify():
+        try:
+            for name, sha256 in manifest["files"].items():
+                _verify_file(os.path.join(folder, name), sha256)
+            future.set_result(None)
+        except Exception as error:
+            future.set_exception(error)
+
+    Thread(target=verify, daemon=True).start()
+    return future
+
+
+def _verify_file(path, sha256):
+    """One call hashes the whole mapping, so the interpreter's lock is given up once and not fought over."""
+    try:
+        with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            found = hashlib.sha256(content).hexdigest()
+    except (OSError, ValueError) as error:
+        raise InitError(f"The variant's file {path} is missing or empty ({error}).") from None
+    if found != sha256:
+        raise InitError(f"The variant's file {path} is damaged: its sha256 is {found[:12]}..., not {sha256[:12]}....")

@@ -1,0 +1,69 @@
+"""The steps a recipe may name, each a change to one ONNX file.
+
+Refuses unknown steps and orders that cannot work: `fuse` comes first, since quantized nodes no longer fuse.
+"""
+
+import shutil
+from pathlib import Path
+
+import onnx
+from onnxruntime.quantization import QuantType, quantize_dynamic
+from onnxruntime.transformers.optimizer import optimize_model
+
+from workbench.errors import PlanError
+from workbench.records import Recipe
+
+FUSE = "fuse"
+MATRIX_OPERATORS = ("MatMul", "Gemm", "Attention")
+QUANTIZED_OPERATORS = {
+    "int8-tensor": MATRIX_OPERATORS,
+    "int8-channel": MATRIX_OPERATORS,
+    "int8-embeddings": ("Gather", "EmbedLayerNormalization"),
+}
+
+
+def check(recipe: Recipe) -> None:
+    """Raise `PlanError` if the steps of `recipe` are unknown, repeated, contradictory or out of order."""
+    known = (FUSE, *QUANTIZED_OPERATORS)
+    unknown = [step for step in recipe.steps if step not in known]
+    if unknown:
+        raise PlanError(f"recipe {recipe.name!r} has an unknown step {unknown[0]!r}", f"known are: {', '.join(known)}")
+    if FUSE in recipe.steps[1:]:
+        raise PlanError(f"recipe {recipe.name!r} fuses after another step", f"put {FUSE!r} first, once")
+    if len(set(recipe.steps)) < len(recipe.steps) or {"int8-tensor", "int8-channel"} <= set(recipe.steps):
+        raise PlanError(f"recipe {recipe.name!r} quantizes the same weights twice", "keep one int8 step for each part")
+
+
+def apply(recipe: Recipe, exported: Path, target: Path, config: dict[str, int]) -> None:
+    """Write `exported` as `recipe` makes it to `target`; `config` has `num_attention_heads` and `hidden_size`."""
+    check(recipe)
+    shutil.copyfile(exported, target)
+    if FUSE in recipe.steps:
+        fuse(target, config["num_attention_heads"], config["hidden_size"])
+    quantized = [step for step in recipe.steps if step != FUSE]
+    if quantized:
+        quantize(target, quantized)
+
+
+def fuse(model: Path, heads: int, hidden_size: int) -> None:
+    """Replace attention, layer norm, GELU and embedding subgraphs by onnxruntime's fused operators, in place."""
+    optimized = optimize_model(str(model), "bert", num_heads=heads, hidden_size=hidden_size, opt_level=0)
+    optimized.save_model_to_file(str(model))
+
+
+def quantize(model: Path, steps: list[str]) -> None:
+    """Quantize the weights that `steps` name to signed 8 bits in place; activations are quantized as they come.
+
+    Fused operators carry no shape facts, so the quantizer is told that unnamed tensors are float.
+    """
+    unquantized = model.with_suffix(".float.onnx")
+    model.rename(unquantized)
+    quantize_dynamic(
+        unquantized,
+        model,
+        op_types_to_quantize=[operator for step in steps for operator in QUANTIZED_OPERATORS[step]],
+        per_channel="int8-channel" in steps,
+        weight_type=QuantType.QInt8,
+        extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT},
+    )
+    unquantized.unlink()

@@ -1,0 +1,76 @@
+"""Build a variant: a folder with `model.onnx`, `tokenizer.json` and `variant.json`, whole or not at all.
+
+Built once: the same model, recipe, tools, texts and code give the same variant, and it is used again.
+"""
+
+import json
+import logging
+import shutil
+from importlib.metadata import version
+from pathlib import Path
+
+import onnx
+
+from optimize import parity, recipes
+from workbench.errors import RecordError
+from workbench.records import ModelFacts, Recipe, Variant, fingerprint
+from workbench.store import file_sha256, read, tree_sha256, write
+
+TOOLS = ("torch", "transformers", "optimum", "optimum-onnx", "onnx", "onnxruntime", "tokenizers")
+PARTS = {"embeddings": "embeddings", "classifier": "head"}
+VARIANT_FILE = "variant.json"
+
+
+def build(recipe: Recipe, facts: ModelFacts, folders: tuple[Path, Path, Path], texts: tuple[str, ...]) -> Variant | None:
+    """Build `recipe` from the (checkpoint, export, variant) `folders`; None if the same one is there already."""
+    checkpoint, exported, folder = folders
+    versions = {tool: version(tool) for tool in TOOLS}
+    code = tree_sha256(Path(__file__).parent.glob("*.py"), Path(__file__).parent)
+    identity = fingerprint([recipe, facts, versions, texts, code])
+    if _is_built(folder, identity):
+        return None
+    partial = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    model, tokenizer = partial / "model.onnx", partial / "tokenizer.json"
+    logging.disable(logging.WARNING)
+    recipes.apply(recipe, exported / "model.onnx", model, json.loads((checkpoint / "config.json").read_text()))
+    logging.disable(logging.NOTSET)
+    shutil.copyfile(exported / "tokenizer.json", tokenizer)
+    files = {path.name: file_sha256(path) for path in (model, tokenizer)}
+    part_bytes, nodes = _anatomy(model)
+    variant = Variant(
+        recipe=recipe,
+        model=facts,
+        files=files,
+        sha256=fingerprint(files),
+        size_bytes=model.stat().st_size,
+        part_bytes=part_bytes,
+        graph_nodes=nodes,
+        versions=versions,
+        parity=parity.measure(model, tokenizer, exported / "reference.json", texts, facts),
+        built_from=identity,
+    )
+    write(partial / VARIANT_FILE, variant)
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.rename(folder)
+    return variant
+
+
+def _is_built(folder: Path, identity: str) -> bool:
+    try:
+        variant = read(folder / VARIANT_FILE, Variant, "build it")
+    except RecordError:
+        return False
+    intact = all((folder / name).exists() and file_sha256(folder / name) == sha for name, sha in variant.files.items())
+    return intact and variant.built_from == identity
+
+
+def _anatomy(model: Path) -> tuple[dict[str, int], int]:
+    """Bytes of the weights by part of the model, what is not named embeddings or head being encoder; node count."""
+    graph = onnx.load(model).graph
+    sizes = dict.fromkeys((*PARTS.values(), "encoder"), 0)
+    for tensor in graph.initializer:
+        part = next((part for word, part in PARTS.items() if word in tensor.name), "encoder")
+        sizes[part] += len(tensor.raw_data) or tensor.ByteSize()
+    return sizes, len(graph.node)

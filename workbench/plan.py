@@ -1,0 +1,194 @@
+"""The whole experiment in one file: `workbench.toml` read into frozen records.
+
+Refuses unknown keys, values out of range and files that are not there, naming the key and what to do.
+"""
+
+import dataclasses
+import hashlib
+import re
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from workbench.errors import PlanError
+from workbench.records import ModelSource, Recipe, Regime
+from workbench.schema import SchemaError, from_mapping
+
+LAMBDA_MEMORY_MB = range(128, 10_241)
+PLAN_FILE = "workbench.toml"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sweep:
+    """What is measured: memory sizes in MB, threads (0: the library's default), CPU regimes and sample counts."""
+
+    memory_mb: tuple[int, ...]
+    threads: tuple[int, ...]
+    regimes: tuple[Regime, ...]
+    place: Literal["process"]
+    cold_samples: int
+    warm_samples: int
+    timeout_s: float
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Contender:
+    """A peer from outside: a folder with a handler, and the environment it runs in."""
+
+    name: str
+    folder: str
+    handler: str
+    environment: str
+    threads: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Workload:
+    """The diary entries that are sent, a TSV file with a `text` column; `entries` of them are used."""
+
+    file: str
+    entries: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Gates:
+    """What a variant must hold before its speed counts; agreement as a share, the rest in ms and as a share."""
+
+    label_agreement: float
+    init_ms: float
+    peak_memory_share: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Objective:
+    """What the chooser minimizes: the expected wait in ms at `memory_mb` when `cold_share` of the calls start cold."""
+
+    name: Literal["latency"]
+    memory_mb: int
+    cold_share: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Image:
+    """What the winner is built into."""
+
+    base: str
+    architecture: Literal["x86_64", "arm64"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Quick:
+    """What a run of a few minutes measures in place of the whole plan."""
+
+    recipes: tuple[str, ...]
+    memory_mb: tuple[int, ...]
+    cold_samples: int
+    warm_samples: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """`workbench.toml`, whole."""
+
+    model: ModelSource
+    recipes: tuple[Recipe, ...]
+    bench: Sweep
+    contenders: tuple[Contender, ...]
+    workload: Workload
+    gates: Gates
+    objective: Objective
+    image: Image
+    quick: Quick
+
+
+def load(path: Path, *, quick: bool = False) -> Plan:
+    """Read and check the plan in `path`; with `quick` its `[quick]` settings replace the full ones."""
+    plan = _read(path)
+    for key, problem, remedy in _faults(plan, path.parent):
+        raise PlanError(f"{path.name}: {key} {problem}", remedy)
+    return shorten(plan) if quick else plan
+
+
+def shorten(plan: Plan) -> Plan:
+    """The plan of a quick run: fewer recipes, sizes and samples, the same questions."""
+    quick = plan.quick
+    sweep = dataclasses.replace(
+        plan.bench, memory_mb=quick.memory_mb, cold_samples=quick.cold_samples, warm_samples=quick.warm_samples
+    )
+    recipes = tuple(recipe for recipe in plan.recipes if recipe.name in quick.recipes)
+    return dataclasses.replace(plan, bench=sweep, recipes=recipes)
+
+
+def read_texts(workload: Workload, root: Path) -> tuple[str, ...]:
+    """The workload's diary texts, evenly spread over the file so that its mix of lengths is kept."""
+    header, *rows = (line.split("\t") for line in _workload_text(root / workload.file).splitlines())
+    for number, row in enumerate(rows, 2):
+        if len(row) != len(header):
+            happened = f"{workload.file}:{number} has {len(row)} columns, its header {len(header)}"
+            raise PlanError(happened, "mend that line: one entry a line, columns separated by tabs")
+    if "text" not in header or len(rows) < workload.entries:
+        happened = f"{workload.file} has {len(rows)} entries and the columns {', '.join(header)}"
+        raise PlanError(happened, f"give it a `text` column and at least workload.entries = {workload.entries} rows")
+    column = header.index("text")
+    return tuple(rows[index * len(rows) // workload.entries][column] for index in range(workload.entries))
+
+
+def texts_sha256(texts: tuple[str, ...]) -> str:
+    """The identity of a workload: figures of different workloads are never mixed."""
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()
+
+
+def _workload_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise PlanError(f"{path.name} is not UTF-8 at byte {error.start}", "save it as UTF-8") from error
+
+
+def _read(path: Path) -> Plan:
+    if not path.exists():
+        raise PlanError(f"{path} is missing", "run from the repository's root or name a plan with --plan")
+    try:
+        return from_mapping(Plan, tomllib.loads(path.read_text(encoding="utf-8")))
+    except tomllib.TOMLDecodeError as error:
+        raise PlanError(f"{path.name} is not TOML: {error}", "mend that line") from error
+    except SchemaError as error:
+        raise PlanError(f"{path.name}: {error.key} {error.problem}", error.remedy) from error
+
+
+def _faults(plan: Plan, root: Path) -> list[tuple[str, str, str]]:
+    """Every (key, problem, remedy) that types alone do not show, in the file's order."""
+    return [(key, problem, remedy) for bad, key, problem, remedy in _checks(plan, root) if bad]
+
+
+def _checks(plan: Plan, root: Path) -> list[tuple[bool, str, str, Any]]:
+    model, sweep, names = plan.model, plan.bench, [recipe.name for recipe in plan.recipes]
+    is_hub = model.where != "builtin" and model.where[0] not in "./"
+    pinned = re.fullmatch(r"[0-9a-f]{40}", model.revision or "")
+    memory = (*sweep.memory_mb, *plan.quick.memory_mb)
+    unknown = [name for name in plan.quick.recipes if name not in names]
+    folders = [contender.folder for contender in plan.contenders if not (root / contender.folder).is_dir()]
+    samples = (sweep.cold_samples, sweep.warm_samples, plan.quick.cold_samples, plan.quick.warm_samples)
+    return [
+        (is_hub and not pinned, "model.revision", "does not pin a commit", "write the 40 hex digits of one commit"),
+        (not is_hub and bool(model.revision), "model.revision", "pins what is no hub model", "remove it"),
+        (len(names) != len(set(names)), "recipes", "share a name", "give each recipe its own"),
+        (not names, "recipes", "is empty", "add at least one recipe"),
+        (not memory or any(size not in LAMBDA_MEMORY_MB for size in memory), "bench.memory_mb",
+         "has a size Lambda does not offer", "use 128 to 10240"),
+        (any(count < 1 for count in sweep.threads), "bench.threads", "has a count below 1", "use 1 or more"),
+        (not sweep.threads or not sweep.regimes, "bench", "measures nothing", "name threads and regimes"),
+        (min(samples) < 1, "bench", "asks for no samples", "use 1 or more cold_samples and warm_samples"),
+        (sweep.timeout_s <= 0, "bench.timeout_s", "is not positive", "use seconds above 0"),
+        (bool(folders), "contenders", f"name a missing folder: {', '.join(folders)}", "mend the path or remove it"),
+        (plan.workload.entries < 1, "workload.entries", "is below 1", "use 1 or more"),
+        (not (root / plan.workload.file).is_file(), "workload.file", f"is missing: {plan.workload.file}", "mend the path"),
+        (not 0 <= plan.gates.label_agreement <= 1, "gates.label_agreement", "is no share", "use 0 to 1"),
+        (not 0 < plan.gates.peak_memory_share <= 1, "gates.peak_memory_share", "is no share", "use 0 to 1"),
+        (not 0 <= plan.objective.cold_share <= 1, "objective.cold_share", "is no share", "use 0 to 1"),
+        (plan.objective.memory_mb not in sweep.memory_mb or plan.objective.memory_mb not in plan.quick.memory_mb,
+         "objective.memory_mb", "is not measured", "use a size that bench.memory_mb and quick.memory_mb both have"),
+        (bool(unknown), "quick.recipes", f"names {', '.join(unknown)}", f"use some of {', '.join(names)}"),
+    ]

@@ -1,0 +1,163 @@
+"""What the stages hand to each other: frozen records, every unit in a name.
+
+Refuses to derive: raw values are kept here, statistics are computed where they are used.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from workbench.schema import to_plain
+
+Outcome = Literal["ok", "handler_error", "init_error", "timeout", "oom", "crashed"]
+Regime = Literal["burst", "throttled"]
+Activation = Literal["softmax", "sigmoid"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelSource:
+    """Where a model comes from: `builtin`, a folder (starts with `.` or `/`) or a hub id with its 40-hex revision.
+
+    `labels` and `activation` replace what the checkpoint says of itself; `speed_only` allows an untrained head.
+    """
+
+    where: str
+    revision: str | None = None
+    labels: tuple[str, ...] = ()
+    activation: Activation | None = None
+    speed_only: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelFacts:
+    """What was found in a loaded checkpoint; `sha256` covers its weights, configuration and tokenizer."""
+
+    source: ModelSource
+    family: str
+    labels: tuple[str, ...]
+    activation: Activation
+    max_tokens: int
+    vocabulary_size: int
+    parameters: int
+    trained: bool
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recipe:
+    """A name and the ordered steps that turn the exported graph into a variant."""
+
+    name: str
+    steps: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Parity:
+    """How far a variant's answers are from the torch model's on the same texts."""
+
+    texts: int
+    longest_tokens: int
+    max_logit_difference: float
+    label_agreement: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Variant:
+    """One optimized form of the model: a folder whose `variant.json` is this record."""
+
+    recipe: Recipe
+    model: ModelFacts
+    files: dict[str, str]
+    sha256: str
+    size_bytes: int
+    part_bytes: dict[str, int]
+    graph_nodes: int
+    versions: dict[str, str]
+    parity: Parity
+    built_from: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cell:
+    """One place in the sweep: a function's bytes under one memory size, thread count and CPU regime.
+
+    `threads` 0 means the library's own default; `limits` says what enforced memory and CPU (`none`: nothing did).
+    """
+
+    function: str
+    sha256: str
+    memory_mb: int
+    threads: int
+    regime: Regime
+    place: str
+    limits: str
+    architecture: str
+
+    @property
+    def id(self) -> str:
+        """A readable name, never parsed back."""
+        return f"{self.function}-{self.memory_mb}mb-{self.threads}t-{self.regime}-{self.place}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Measurement:
+    """Raw samples of one fresh process: `values` maps a metric with its unit (`cold_ms`, `peak_mb`) to its samples."""
+
+    cell: Cell
+    kind: Literal["cold", "warm"]
+    round: int
+    outcome: Outcome
+    detail: str
+    values: dict[str, tuple[float, ...]]
+    workload_sha256: str
+    machine_sha256: str
+    taken_at: str
+
+    @property
+    def key(self) -> tuple[str, str, int]:
+        """What makes a sample unique in its run."""
+        return (self.kind, self.cell.id, self.round)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Interval:
+    """A figure with its 95 % interval and the number of samples behind it."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rejection:
+    """A variant that did not win, and why, in one sentence."""
+
+    function: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Verdict:
+    """Which variant should answer, against whom, by how much, and what that rests on.
+
+    `margin` is the runner-up's score over the winner's (above 1: the winner is better), None without a runner-up.
+    """
+
+    winner: str
+    winner_sha256: str
+    runner_up: str | None
+    objective: str
+    memory_mb: int
+    score_ms: float
+    margin: Interval | None
+    tie: bool
+    losers: tuple[Rejection, ...]
+    evidence_sha256: str
+
+
+def fingerprint(value: Any) -> str:
+    """The sha256 of a record or plain value in canonical JSON."""
+    text = json.dumps(to_plain(value), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
