@@ -75,7 +75,7 @@ def serve(session: nox.Session) -> None:
     run(session, "bench", "-m", "bench", "serve", *session.posargs)
 
 
-@nox.session(requires=["runtime"])
+@nox.session(requires=["runtime", "plan"])
 def tests(session: nox.Session) -> None:
     """Run the fast tests, then the whole road on a tiny model."""
     run(session, "tests", "-m", "pytest", "tests/unit", *session.posargs)
@@ -102,12 +102,28 @@ def lock(session: nox.Session) -> None:
     """Resolve every requirements.in into its lock; torch stays out, since it is installed alone."""
     session.run(sys.executable, "-m", "pip", "install", "--quiet", "uv", external=True)
     without_torch = ROOT / "build" / "without_torch.txt"
+    without_torch.parent.mkdir(exist_ok=True)
     without_torch.write_text("torch ; python_version < '3'\n")
     for name, target in LOCKS.items():
         source = target.replace(".txt", ".in")
         options = ["--no-deps", "--generate-hashes"] if name in HASHED else ["--override", str(without_torch)]
-        session.run(sys.executable, "-m", "uv", "pip", "compile", "--quiet", "--no-header", "--no-annotate",
-                    "--python-version", "3.11", *options, source, "-o", target, external=True)
+        session.run(
+            sys.executable,
+            "-m",
+            "uv",
+            "pip",
+            "compile",
+            "--quiet",
+            "--no-header",
+            "--no-annotate",
+            "--python-version",
+            "3.11",
+            *options,
+            source,
+            "-o",
+            target,
+            external=True,
+        )
 
 
 def run(session: nox.Session, name: str, *arguments: str) -> None:
@@ -129,7 +145,9 @@ def environment(session: nox.Session, name: str) -> Path:
 def _install(folder: Path, lock_file: Path, name: str) -> None:
     """The locks are for Python 3.11, the image's own; a hashed lock is complete, so nothing else may come along."""
     if sys.version_info[:2] != (3, 11):
-        sys.exit(f"error: nox runs under Python {sys.version.split()[0]}\n  -> install it with Python 3.11, as the README says")
+        sys.exit(
+            f"error: nox runs under Python {sys.version.split()[0]}\n  -> install it with Python 3.11, as the README says"
+        )
     shutil.rmtree(folder, ignore_errors=True)
     subprocess.run([sys.executable, "-m", "venv", folder], check=True)
     pip = [folder / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]

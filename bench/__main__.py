@@ -21,39 +21,51 @@ def main() -> None:
     parser.add_argument("--plan", type=Path, default=Path(PLAN_FILE))
     parser.add_argument("--quick", action="store_true", help="the few minutes' run of the plan's [quick] table")
     options, _ = parser.parse_known_args()
-    STAGES[options.stage](load(options.plan, quick=options.quick), options.plan, options.quick)
+    STAGES[options.stage](load(options.plan, quick=options.quick), options.quick)
 
 
-def run(plan: Plan, plan_file: Path, quick: bool) -> None:
+def run(plan: Plan, quick: bool) -> None:
     """Measure every cell of the plan that has no record yet."""
-    texts = read_texts(plan.workload, plan_file.parent)
+    texts = read_texts(plan.workload)
     functions_, facts = functions(plan), machine.describe(detect())
     for function in functions_:
         compile_ahead(function)
     folder = runs.open_run(plan, functions_, variants(plan), texts, facts, quick=quick)
     print(f"measuring into {folder} (limits: {facts.limits})", flush=True)
     cold.measure(folder, runs.cells(plan, functions_, facts), texts)
-    _measure_warm(folder, plan_file)
+    _measure_warm(folder)
     runs.finish(folder)
     print(f"measured: {folder}")
 
 
-def _measure_warm(folder: Path, plan_file: Path) -> None:
+def _measure_warm(folder: Path) -> None:
     raw = paths.BUILD / "benchmarks" / f"{folder.name}.json"
     raw.parent.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "pytest", "-q", "--benchmark-disable-gc", f"--benchmark-json={raw}", "bench/warm.py"]
-    environment = os.environ | {"WORKBENCH_RUN": str(folder), "WORKBENCH_PLAN": str(plan_file)}
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "--benchmark-disable-gc",
+        f"--benchmark-json={raw}",
+        "bench/warm.py",
+    ]
+    environment = os.environ | {"WORKBENCH_RUN": str(folder)}
     if subprocess.run(command, cwd=paths.ROOT, env=environment).returncode:
-        raise BenchError("the warm benchmark failed; its output is above", "mend the cause and run it again: it goes on")
+        raise BenchError(
+            "the warm benchmark failed; its output is above", "mend the cause and run it again: it goes on"
+        )
 
 
-def decide(plan: Plan, plan_file: Path, quick: bool) -> None:
+def decide(plan: Plan, quick: bool) -> None:
     """Choose among the newest finished run's variants."""
     verdict = choose(runs.latest(quick=quick))
-    print(f"{verdict.winner} at {verdict.memory_mb} MB, expected wait {verdict.score_ms:.0f} ms{' (tie)' if verdict.tie else ''}")
+    print(
+        f"{verdict.winner} at {verdict.memory_mb} MB, expected wait {verdict.score_ms:.0f} ms{' (tie)' if verdict.tie else ''}"
+    )
 
 
-def report(plan: Plan, plan_file: Path, quick: bool) -> None:
+def report(plan: Plan, quick: bool) -> None:
     """Write the report of the newest finished run."""
     from bench.report import write_report
 
@@ -63,7 +75,7 @@ def report(plan: Plan, plan_file: Path, quick: bool) -> None:
     print(f"report: {folder.parent.parent / 'README.md'}")
 
 
-def serve(plan: Plan, plan_file: Path, quick: bool) -> None:
+def serve(plan: Plan, quick: bool) -> None:
     """Serve the winner on the local invoke endpoint."""
     from bench.serve import serve as serve_winner
 

@@ -136,5 +136,7 @@ def _margin(slower: Candidate, faster: Candidate) -> Interval:
 
 def _loss(other: Candidate, winner: Candidate) -> str:
     margin = _margin(other, winner)
-    wait = f"expected wait {other.score_ms:.0f} ms, {margin.value:.2f} x the winner's ({margin.low:.2f}-{margin.high:.2f})"
+    wait = (
+        f"expected wait {other.score_ms:.0f} ms, {margin.value:.2f} x the winner's ({margin.low:.2f}-{margin.high:.2f})"
+    )
     return wait if margin.low > 1 else f"tied: {wait}, and it has no fewer bytes"

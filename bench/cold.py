@@ -57,8 +57,9 @@ def sample(run: runs.Run, function: Function, cell: Cell, number: int, text: str
     return measurement(run, cell, "cold", number, invocation, values)
 
 
-def measurement(run: runs.Run, cell: Cell, kind: str, number: int, invocation: Invocation,
-                values: dict[str, tuple[float, ...]]) -> Measurement:
+def measurement(
+    run: runs.Run, cell: Cell, kind: str, number: int, invocation: Invocation, values: dict[str, tuple[float, ...]]
+) -> Measurement:
     """The record of one process."""
     return Measurement(
         cell=cell,

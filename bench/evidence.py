@@ -35,7 +35,9 @@ class Evidence:
 
     def cold(self, function: str, memory_mb: int, metric: str = "cold_ms") -> list[float]:
         """A cold metric's samples; raises `RecordError` when there are none."""
-        return self._some(self.by_round(function, memory_mb, metric).values(), f"{metric} of {function} at {memory_mb} MB")
+        return self._some(
+            self.by_round(function, memory_mb, metric).values(), f"{metric} of {function} at {memory_mb} MB"
+        )
 
     def warm(self, function: str, memory_mb: int, metric: str = "warm_ms") -> list[float]:
         """A warm metric's samples; raises `RecordError` when there are none."""
@@ -44,8 +46,11 @@ class Evidence:
 
     def has_answers(self, function: str, memory_mb: int) -> bool:
         """Whether the cell answered at least once, cold and warm."""
-        kinds = {sample.kind for sample in self.samples if sample.outcome == "ok"
-                 and (sample.cell.function, sample.cell.memory_mb) == (function, memory_mb)}
+        kinds = {
+            sample.kind
+            for sample in self.samples
+            if sample.outcome == "ok" and (sample.cell.function, sample.cell.memory_mb) == (function, memory_mb)
+        }
         return kinds == {"cold", "warm"}
 
     def paired(self, first: str, second: str, memory_mb: int, metric: str) -> tuple[list[float], list[float]]:

@@ -6,10 +6,10 @@ import matplotlib
 
 matplotlib.use("svg")
 
-import matplotlib.pyplot as plt  # noqa: E402
+import matplotlib.pyplot as plt
 
-from bench.evidence import Evidence  # noqa: E402
-from bench.statistics import median  # noqa: E402
+from bench.evidence import Evidence
+from bench.statistics import median
 
 MARKERS = "osD^v<>Ph*"
 
@@ -23,14 +23,26 @@ def draw_cold_starts(evidence: Evidence, path: Path) -> None:
     for index, contest in enumerate(contests):
         points = _points(evidence, contest.name)
         if points:
-            sizes, intervals = zip(*points)
+            sizes, intervals = zip(*points, strict=True)
             values = [one.value for one in intervals]
             errors = [[one.value - one.low for one in intervals], [one.high - one.value for one in intervals]]
             colour = colours(0.9 * index / max(1, len(contests) - 1))
-            axes.errorbar(sizes, values, errors, label=contest.name, marker=MARKERS[index % len(MARKERS)],
-                          color=colour, capsize=3, linestyle="-" if contest.variant else "--")
-    axes.set(xlabel="memory size (MB)", ylabel="process start to first answer (ms, log)", yscale="log",
-             title="Cold start by memory size: median and 95 % interval")
+            axes.errorbar(
+                sizes,
+                values,
+                errors,
+                label=contest.name,
+                marker=MARKERS[index % len(MARKERS)],
+                color=colour,
+                capsize=3,
+                linestyle="-" if contest.variant else "--",
+            )
+    axes.set(
+        xlabel="memory size (MB)",
+        ylabel="process start to first answer (ms, log)",
+        yscale="log",
+        title="Cold start by memory size: median and 95 % interval",
+    )
     axes.set_xticks(evidence.run.plan.bench.memory_mb)
     axes.grid(alpha=0.3, which="both")
     canvas.legend(loc="outside right upper", frameon=False)

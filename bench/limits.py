@@ -4,6 +4,7 @@ Refuses to pretend: a machine without permission measures unlimited, and every r
 """
 
 import os
+import subprocess
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -15,95 +16,107 @@ MB_PER_VCPU = 1769  # AWS Lambda, "Configure function memory": 1,769 MB is one v
 CPU_PERIOD_US = 20_000
 VISIBLE_CORES = ((3008, 2), (5307, 3), (7076, 4), (8845, 5))  # (up to MB, cores); observed publicly, not documented
 MOST_VISIBLE_CORES = 6
+REMOVE_TRIES = 100
+
+
+def _control(path: Path, text: str) -> None:
+    """Write to a control file that the kernel made; where it is no cgroup, `FileNotFoundError` and not a new file."""
+    with path.open("r+") as file:
+        file.write(text)
+
+
+def _set_cpus_v1(folder: Path, cpus: float) -> None:
+    _control(folder / "cpu.cfs_period_us", str(CPU_PERIOD_US))
+    _control(folder / "cpu.cfs_quota_us", str(round(cpus * CPU_PERIOD_US)))
+
+
+def _set_cpus_v2(folder: Path, cpus: float) -> None:
+    _control(folder / "cpu.max", f"{round(cpus * CPU_PERIOD_US)} {CPU_PERIOD_US}")
+
+
+def _limit_memory_v1(folder: Path, size_bytes: int) -> None:
+    _control(folder / "memory.limit_in_bytes", str(size_bytes))
+    _control(folder / "memory.swappiness", "0")
+
+
+def _limit_memory_v2(folder: Path, size_bytes: int) -> None:
+    _control(folder / "memory.max", str(size_bytes))
+    _control(folder / "memory.swap.max", "0")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Layout:
-    """One cgroup version: its controllers' folders, and the files that take limits and tell of kills."""
+    """One cgroup version: the folders its groups are made in, how limits are set, and the file that counts kills."""
 
-    folders: tuple[Path, ...]
-    memory_files: tuple[str, ...]
-    set_cpus: Callable[[Path, float | None], None]
+    cpu: Path
+    memory: Path
+    set_cpus: Callable[[Path, float], None]
+    limit_memory: Callable[[Path, int], None]
     kill_counter: str
 
 
-def _set_cpus_v1(folder: Path, cpus: float | None) -> None:
-    (folder / "cpu.cfs_period_us").write_text(str(CPU_PERIOD_US))
-    (folder / "cpu.cfs_quota_us").write_text("-1" if cpus is None else str(round(cpus * CPU_PERIOD_US)))
-
-
-def _set_cpus_v2(folder: Path, cpus: float | None) -> None:
-    quota = "max" if cpus is None else str(round(cpus * CPU_PERIOD_US))
-    (folder / "cpu.max").write_text(f"{quota} {CPU_PERIOD_US}")
-
-
-LAYOUTS: Mapping[str, Layout] = {
+LAYOUTS: Mapping[str, Layout | None] = {
     "cgroup-v2": Layout(
-        folders=(ROOT,),
-        memory_files=("memory.max",),
-        set_cpus=_set_cpus_v2,
-        kill_counter="memory.events",
+        cpu=ROOT, memory=ROOT, set_cpus=_set_cpus_v2, limit_memory=_limit_memory_v2, kill_counter="memory.events"
     ),
     "cgroup-v1": Layout(
-        folders=(ROOT / "cpu", ROOT / "memory"),
-        memory_files=("memory.limit_in_bytes", "memory.memsw.limit_in_bytes"),
+        cpu=ROOT / "cpu",
+        memory=ROOT / "memory",
         set_cpus=_set_cpus_v1,
+        limit_memory=_limit_memory_v1,
         kill_counter="memory.oom_control",
     ),
-    "none": Layout(folders=(), memory_files=(), set_cpus=lambda folder, cpus: None, kill_counter=""),
+    "none": None,
 }
 
 
 class Limits:
-    """The limits of one process; create, start the process through `command`, then `remove`."""
+    """The limits of one process: create, start the process through `command`, end it, then `remove`."""
 
-    def __init__(self, kind: str) -> None:
-        """Make the groups of `kind` (a key of `LAYOUTS`); raises `OSError` where that is not permitted."""
+    def __init__(self, kind: str, memory_mb: int) -> None:
+        """Make the groups of `kind` (a key of `LAYOUTS`) and limit memory, swap excluded; `OSError` if not permitted."""
         self._layout = LAYOUTS[kind]
-        name = f"workbench-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-        self._groups = [folder / name for folder in self._layout.folders]
-        for group in self._groups:
-            group.mkdir()
+        self._groups: list[Path] = []
+        if self._layout:
+            name = f"workbench-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+            self._cpu, self._memory = self._layout.cpu / name, self._layout.memory / name
+            self._groups = sorted({self._cpu, self._memory})
+            try:
+                for group in self._groups:
+                    group.mkdir()
+                self._layout.limit_memory(self._memory, memory_mb * 2**20)
+            except OSError:
+                self.remove()
+                raise
 
-    def set_memory(self, memory_mb: int) -> None:
-        """Kill the process when it holds more than `memory_mb`; swap does not help it."""
-        for name in self._layout.memory_files:
-            self._write(name, str(memory_mb * 2**20))
-        self._write("memory.swap.max", "0")
-
-    def set_cpus(self, cpus: float | None) -> None:
-        """Allow `cpus` cores' worth of time, or all of it."""
-        if self._groups:
-            self._layout.set_cpus(self._groups[0], cpus)
+    def set_cpus(self, cpus: float) -> None:
+        """Allow `cpus` cores' worth of time from now on."""
+        if self._layout:
+            self._layout.set_cpus(self._cpu, cpus)
 
     def command(self, command: list[str]) -> list[str]:
         """Wrap `command` so that it is inside the groups from its first instruction."""
-        joins = "".join(f"echo $$ > {group}/cgroup.procs; " for group in self._groups)
+        joins = "".join(f"echo $$ > {group}/cgroup.procs && " for group in self._groups)
         return ["/bin/sh", "-c", f'{joins}exec "$@"', "sh", *command] if joins else command
 
     def killed_for_memory(self) -> bool:
         """Whether the kernel has killed a process of these groups for its memory."""
-        for group in self._groups:
-            counter = group / self._layout.kill_counter
-            if counter.exists():
-                facts = dict(line.split() for line in counter.read_text().splitlines())
-                return facts.get("oom_kill", "0") != "0"
-        return False
+        if not self._layout:
+            return False
+        counts = (self._memory / self._layout.kill_counter).read_text().splitlines()
+        return dict(line.split() for line in counts).get("oom_kill", "0") != "0"
 
     def remove(self) -> None:
         """Remove the groups; the kernel needs a moment after the last process has gone."""
         for group in self._groups:
-            for _ in range(100):
+            for _ in range(REMOVE_TRIES):
                 try:
                     group.rmdir()
                     break
+                except FileNotFoundError:
+                    break
                 except OSError:
                     time.sleep(0.01)
-
-    def _write(self, name: str, text: str) -> None:
-        for group in self._groups:
-            if (group / name).exists():
-                (group / name).write_text(text)
 
 
 def detect() -> str:
@@ -127,13 +140,13 @@ def pin(command: list[str], memory_mb: int) -> list[str]:
 
 def _works(kind: str) -> bool:
     try:
-        limits = Limits(kind)
+        limits = Limits(kind, memory_mb=512)
     except OSError:
         return False
     try:
-        limits.set_memory(512)
         limits.set_cpus(1.0)
-        return True
+        joined = subprocess.run(limits.command(["true"]), stderr=subprocess.DEVNULL)
+        return joined.returncode == 0
     except OSError:
         return False
     finally:

@@ -59,8 +59,7 @@ class _Process:
         self.results: queue.SimpleQueue[tuple[Outcome, bytes]] = queue.SimpleQueue()
         self.first_next_ns = self.delivered_ns = self.answered_ns = 0
         self._settings = settings
-        self._limits = Limits(settings.limits)
-        self._limits.set_memory(settings.memory_mb)
+        self._limits = Limits(settings.limits, settings.memory_mb)
         if settings.regime == "throttled":
             self._limits.set_cpus(lambda_cpus(settings.memory_mb))
         command = pin([str(function.python), "-m", "awslambdaric", function.handler], settings.memory_mb)
@@ -110,7 +109,9 @@ class _Process:
 class LocalLambda:
     """One function behind a Runtime API server on loopback; a context manager."""
 
-    def __init__(self, function: Function, settings: Settings, *, port: int = 0, log: int | None = subprocess.DEVNULL) -> None:
+    def __init__(
+        self, function: Function, settings: Settings, *, port: int = 0, log: int | None = subprocess.DEVNULL
+    ) -> None:
         self._function, self._settings, self._log = function, settings, log
         self._process: _Process | None = None
         self._one_at_a_time = threading.Lock()

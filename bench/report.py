@@ -51,8 +51,10 @@ def markdown(evidence: Evidence, verdict: Verdict, folder: str) -> str:
 def sentence(evidence: Evidence, verdict: Verdict) -> str:
     """The verdict in a sentence or two, with the ratio to every contender from outside."""
     share = evidence.run.plan.objective.cold_share
-    lead = f"**`{verdict.winner}` should answer**: expected wait {verdict.score_ms:.0f} ms at {verdict.memory_mb} MB " \
-           f"when {share:.0%} of the calls start cold."
+    lead = (
+        f"**`{verdict.winner}` should answer**: expected wait {verdict.score_ms:.0f} ms at {verdict.memory_mb} MB "
+        f"when {share:.0%} of the calls start cold."
+    )
     ratios = [
         f"Its cold start is {_ratio(cold_ratio(evidence, name, verdict))} times faster than `{name}`'s."
         for name in _contenders(evidence)
@@ -113,21 +115,26 @@ def _phases_table(evidence: Evidence, memory_mb: int) -> str:
     rows = []
     for contest in evidence.run.contests:
         found = [evidence.by_round(contest.name, memory_mb, phase).values() for phase in PHASES]
-        rows.append((f"`{contest.name}`", *(f"{median(list(values)).value:.0f}" if values else "-" for values in found)))
+        rows.append(
+            (f"`{contest.name}`", *(f"{median(list(values)).value:.0f}" if values else "-" for values in found))
+        )
     return _table(("form", *(phase.removesuffix("_ms").replace("_", " ") for phase in PHASES)), rows)
 
 
 def _sweep_table(evidence: Evidence) -> str:
     sizes = evidence.run.plan.bench.memory_mb
-    rows = [(f"`{contest.name}`", *(_cold_cell(evidence, contest.name, size) for size in sizes))
-            for contest in evidence.run.contests]
+    rows = [
+        (f"`{contest.name}`", *(_cold_cell(evidence, contest.name, size) for size in sizes))
+        for contest in evidence.run.contests
+    ]
     return _table(("form", *(f"{size} MB" for size in sizes)), rows)
 
 
 def _cold_cell(evidence: Evidence, name: str, memory_mb: int) -> str:
     values = list(evidence.by_round(name, memory_mb, "cold_ms").values())
     failures = {outcome for outcome in evidence.outcomes(name, memory_mb) if outcome != "ok"}
-    return ", ".join([_interval(median(values))] * bool(values) + sorted(failures)) or "-"
+    answered = [_interval(median(values))] if values else []
+    return ", ".join([*answered, *sorted(failures)]) or "-"
 
 
 def _losers(verdict: Verdict) -> str:
@@ -146,7 +153,7 @@ def _method(evidence: Evidence) -> str:
         f"CPU: {' and '.join(regimes[regime] for regime in sweep.regimes)} a quota of memory / 1,769 MB. "
         f"Limits: {run.machine.limits}. Place: {sweep.place}. Threads: {', '.join(map(str, sweep.threads))} for our "
         "variants; a contender's own default unless the plan says otherwise.",
-        f"Intervals are 95 % percentile bootstraps of the median; ratios are medians of the rounds' own ratios.",
+        "Intervals are 95 % percentile bootstraps of the median; ratios are medians of the rounds' own ratios.",
         f"Machine: {run.machine.cpu}, {run.machine.cores} cores, {run.machine.memory_mb} MB, "
         f"{' '.join(run.machine.flags)}, Linux {run.machine.kernel}, {run.machine.architecture}. Started {run.started_at}, "
         f"finished {run.finished_at}.",
@@ -158,15 +165,21 @@ def _method(evidence: Evidence) -> str:
 
 def _warnings(evidence: Evidence) -> list[str]:
     trained = all(contest.variant.model.trained for contest in evidence.run.contests if contest.variant)
-    return [text for text, applies in ((UNTRAINED, not trained), (UNLIMITED, evidence.run.machine.limits == "none")) if applies]
+    return [
+        text
+        for text, applies in ((UNTRAINED, not trained), (UNLIMITED, evidence.run.machine.limits == "none"))
+        if applies
+    ]
 
 
 def _margin(verdict: Verdict) -> str:
     if verdict.margin is None:
         return "It had no rival."
     if verdict.tie:
-        return f"No clear winner: `{verdict.runner_up}` is within the noise ({_ratio(verdict.margin)} x its wait), " \
-               "and fewer bytes decided."
+        return (
+            f"No clear winner: `{verdict.runner_up}` is within the noise ({_ratio(verdict.margin)} x its wait), "
+            "and fewer bytes decided."
+        )
     return f"The runner-up, `{verdict.runner_up}`, waits {_ratio(verdict.margin)} times as long."
 
 
@@ -179,8 +192,11 @@ def _contenders(evidence: Evidence) -> list[str]:
 
 
 def _fewest_cold_samples(evidence: Evidence) -> int:
-    return min(len(evidence.by_round(contest.name, size, "cold_ms"))
-               for contest in evidence.run.contests for size in evidence.run.plan.bench.memory_mb)
+    return min(
+        len(evidence.by_round(contest.name, size, "cold_ms"))
+        for contest in evidence.run.contests
+        for size in evidence.run.plan.bench.memory_mb
+    )
 
 
 def _exact(value: float) -> Interval:

@@ -4,6 +4,7 @@ A killed run is found again by its identity and goes on; a finished one is never
 """
 
 import dataclasses
+import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +18,7 @@ from workbench.records import Cell, Measurement, Variant, fingerprint
 from workbench.store import append, drop_torn_tail, file_sha256, read, read_lines, tree_sha256, write
 
 RUN_FILE, MEASUREMENTS_FILE, VERDICT_FILE = "run.json", "measurements.jsonl", "verdict.json"
+FORMAT = 1  # of the three files; 1: the first
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,6 +35,7 @@ class Contest:
 class Run:
     """What a run measures; `identity` decides whether a stopped run may go on."""
 
+    format: int
     identity: str
     quick: bool
     started_at: str
@@ -49,8 +52,15 @@ def runs_folder(*, quick: bool) -> Path:
     return (paths.BUILD / "quick" if quick else paths.RESULTS) / "runs"
 
 
-def open_run(plan: Plan, functions: list[Function], variants: dict[str, Variant], texts: tuple[str, ...],
-             machine: Machine, *, quick: bool) -> Path:
+def open_run(
+    plan: Plan,
+    functions: list[Function],
+    variants: dict[str, Variant],
+    texts: tuple[str, ...],
+    machine: Machine,
+    *,
+    quick: bool,
+) -> Path:
     """The folder of the newest unfinished run with the same identity, or of a new run."""
     contests = tuple(
         Contest(name=one.name, sha256=one.sha256, size_bytes=one.size_bytes, variant=variants.get(one.name))
@@ -59,6 +69,7 @@ def open_run(plan: Plan, functions: list[Function], variants: dict[str, Variant]
     code = tree_sha256(Path(__file__).parent.glob("*.py"), Path(__file__).parent)
     workload = texts_sha256(texts)
     run = Run(
+        format=FORMAT,
         identity=fingerprint([plan.bench, contests, workload, code, machine]),
         quick=quick,
         started_at=now(),
@@ -109,16 +120,19 @@ def cells(plan: Plan, functions: list[Function], machine: Machine) -> list[tuple
     """Every function under every memory size, thread count and regime of the plan."""
     sweep = plan.bench
     return [
-        (function, Cell(
-            function=function.name,
-            sha256=function.sha256,
-            memory_mb=memory_mb,
-            threads=threads,
-            regime=regime,
-            place=sweep.place,
-            limits=machine.limits,
-            architecture=machine.architecture,
-        ))
+        (
+            function,
+            Cell(
+                function=function.name,
+                sha256=function.sha256,
+                memory_mb=memory_mb,
+                threads=threads,
+                regime=regime,
+                place=sweep.place,
+                limits=machine.limits,
+                architecture=machine.architecture,
+            ),
+        )
         for regime in sweep.regimes
         for memory_mb in sweep.memory_mb
         for function in functions
@@ -132,7 +146,9 @@ def now() -> str:
 
 
 def _folders(*, quick: bool) -> list[Path]:
-    return sorted(path.parent for path in runs_folder(quick=quick).glob(f"*/{RUN_FILE}"))
+    """The runs of this format, oldest first; other formats are left alone."""
+    files = sorted(runs_folder(quick=quick).glob(f"*/{RUN_FILE}"))
+    return [path.parent for path in files if json.loads(path.read_bytes()).get("format") == FORMAT]
 
 
 def _unfinished(run: Run) -> Path | None:

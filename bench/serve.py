@@ -27,8 +27,11 @@ def serve(plan: Plan, port: int = PORT) -> None:
     )
     with LocalLambda(function, settings, port=port, log=None) as local:
         print(f"{function.name} at {settings.memory_mb} MB, limits: {settings.limits}; Ctrl-C ends it. Try:")
-        print(f"curl -d '{{\"text\":\"오늘 친구와 다퉈서 속상했다\"}}' "
-              f"http://{local.address}/2015-03-31/functions/function/invocations", flush=True)
+        print(
+            f'curl -d \'{{"text":"오늘 친구와 다퉈서 속상했다"}}\' '
+            f"http://{local.address}/2015-03-31/functions/function/invocations",
+            flush=True,
+        )
         while True:
             time.sleep(3600)
 

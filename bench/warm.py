@@ -13,7 +13,6 @@ import pytest
 from bench import cold, runs
 from bench.functions import Function, functions
 from bench.local_lambda import LocalLambda
-from workbench import paths
 from workbench.plan import read_texts
 from workbench.records import Cell
 
@@ -32,7 +31,7 @@ def test_warm(function: Function, cell: Cell, benchmark) -> None:
     """A warm process answers the workload's texts, and its raw times become the cell's record."""
     folder = Path(os.environ["WORKBENCH_RUN"])
     run = runs.load_run(folder)
-    bodies = itertools.cycle(map(cold.request, read_texts(run.plan.workload, paths.ROOT)))
+    bodies = itertools.cycle(map(cold.request, read_texts(run.plan.workload)))
     answers = []
     with LocalLambda(function, cold.settings(cell, run.plan.bench)) as local:
         first = local.invoke(next(bodies))

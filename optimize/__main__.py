@@ -20,7 +20,7 @@ def main() -> None:
     plan = load(options.plan, quick=options.quick)
     for recipe in plan.recipes:
         recipes.check(recipe)
-    STAGES[options.stage](plan, read_texts(plan.workload, options.plan.parent))
+    STAGES[options.stage](plan, read_texts(plan.workload))
 
 
 def export_model(plan: Plan, texts: tuple[str, ...]) -> None:
@@ -32,7 +32,10 @@ def export_model(plan: Plan, texts: tuple[str, ...]) -> None:
     folder = paths.model_folder(plan.model)
     print(f"loading {plan.model.where} ...", flush=True)
     facts = load_checkpoint(plan.model, folder / "checkpoint")
-    print(f"{facts.family}, {facts.parameters / 1e6:.0f} M parameters, {len(facts.labels)} labels; exporting ...", flush=True)
+    print(
+        f"{facts.family}, {facts.parameters / 1e6:.0f} M parameters, {len(facts.labels)} labels; exporting ...",
+        flush=True,
+    )
     fresh = export(facts, folder / "checkpoint", folder / "export", parity_texts(texts))
     print(f"{'exported' if fresh else 'unchanged'}: {folder / 'export'}")
 

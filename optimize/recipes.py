@@ -1,19 +1,21 @@
 """The steps a recipe may name, each a change to one ONNX file.
 
-Refuses unknown steps and orders that cannot work: `fuse` comes first, since quantized nodes no longer fuse.
+Refuses unknown steps and orders that cannot work: `fuse` comes first, since quantized nodes no longer fuse, and
+`mapped` last, since it writes the graph as onnxruntime would make it at load.
 """
 
 import shutil
 from pathlib import Path
 
 import onnx
+import onnxruntime
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from onnxruntime.transformers.optimizer import optimize_model
 
 from workbench.errors import PlanError
 from workbench.records import Recipe
 
-FUSE = "fuse"
+FUSE, MAPPED = "fuse", "mapped"
 MATRIX_OPERATORS = ("MatMul", "Gemm", "Attention")
 QUANTIZED_OPERATORS = {
     "int8-tensor": MATRIX_OPERATORS,
@@ -24,12 +26,14 @@ QUANTIZED_OPERATORS = {
 
 def check(recipe: Recipe) -> None:
     """Raise `PlanError` if the steps of `recipe` are unknown, repeated, contradictory or out of order."""
-    known = (FUSE, *QUANTIZED_OPERATORS)
+    known = (FUSE, *QUANTIZED_OPERATORS, MAPPED)
     unknown = [step for step in recipe.steps if step not in known]
     if unknown:
         raise PlanError(f"recipe {recipe.name!r} has an unknown step {unknown[0]!r}", f"known are: {', '.join(known)}")
     if FUSE in recipe.steps[1:]:
         raise PlanError(f"recipe {recipe.name!r} fuses after another step", f"put {FUSE!r} first, once")
+    if MAPPED in recipe.steps[:-1]:
+        raise PlanError(f"recipe {recipe.name!r} goes on after {MAPPED!r}", f"put {MAPPED!r} last, once")
     if len(set(recipe.steps)) < len(recipe.steps) or {"int8-tensor", "int8-channel"} <= set(recipe.steps):
         raise PlanError(f"recipe {recipe.name!r} quantizes the same weights twice", "keep one int8 step for each part")
 
@@ -40,9 +44,11 @@ def apply(recipe: Recipe, exported: Path, target: Path, config: dict[str, int]) 
     shutil.copyfile(exported, target)
     if FUSE in recipe.steps:
         fuse(target, config["num_attention_heads"], config["hidden_size"])
-    quantized = [step for step in recipe.steps if step != FUSE]
+    quantized = [step for step in recipe.steps if step in QUANTIZED_OPERATORS]
     if quantized:
         quantize(target, quantized)
+    if MAPPED in recipe.steps:
+        save_mapped(target)
 
 
 def fuse(model: Path, heads: int, hidden_size: int) -> None:
@@ -67,3 +73,19 @@ def quantize(model: Path, steps: list[str]) -> None:
         extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT},
     )
     unquantized.unlink()
+
+
+def save_mapped(model: Path) -> None:
+    """Save the graph as optimized, its weights in `<name>.data` beside it, which onnxruntime maps instead of copying.
+
+    Stays below the hardware-specific level, so that the file does not depend on the CPU it was made on.
+    """
+    plain = model.with_suffix(".plain.onnx")
+    model.rename(plain)
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    options.optimized_model_filepath = str(model)
+    options.add_session_config_entry("session.optimized_model_external_initializers_file_name", f"{model.name}.data")
+    options.add_session_config_entry("session.optimized_model_external_initializers_min_size_in_bytes", "1024")
+    onnxruntime.InferenceSession(plain, options, providers=["CPUExecutionProvider"])
+    plain.unlink()

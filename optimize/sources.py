@@ -17,7 +17,8 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreT
 
 from optimize import builtin
 from workbench.errors import SourceError
-from workbench.records import ModelFacts, ModelSource
+from workbench.paths import ROOT
+from workbench.records import Activation, ModelFacts, ModelSource
 from workbench.store import tree_sha256
 
 FAMILIES = ("electra", "bert", "roberta")
@@ -45,7 +46,9 @@ def inspect(source: ModelSource, folder: Path) -> ModelFacts:
     trained = source.where != "builtin" and any(name.startswith(HEAD_PREFIX) for name in shapes)
     if not trained and not source.speed_only:
         happened = f"{source.where} has no trained classification head, so its answers would be random"
-        raise SourceError(happened, "use a fine-tuned checkpoint, or set model.speed_only = true to measure speed alone")
+        raise SourceError(
+            happened, "use a fine-tuned checkpoint, or set model.speed_only = true to measure speed alone"
+        )
     tokenizer = load_tokenizer(folder)
     return ModelFacts(
         source=source,
@@ -81,7 +84,7 @@ def _fetcher(source: ModelSource) -> Callable[[ModelSource, Path], None]:
 
 
 def _copy_folder(source: ModelSource, folder: Path) -> None:
-    origin = Path(source.where)
+    origin = ROOT / source.where
     if not (origin / "config.json").exists():
         raise SourceError(f"{origin} is no checkpoint folder: it has no config.json", "mend model.where")
     _refuse_unsafe(origin)
@@ -104,9 +107,13 @@ def _refuse_unsafe(folder: Path) -> dict[str, Any]:
     """The checkpoint's configuration, once nothing in the folder asks for code or pickles."""
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     if "auto_map" in config:
-        raise SourceError(f"{folder} asks for remote code (auto_map)", "use a checkpoint of a family transformers knows")
+        raise SourceError(
+            f"{folder} asks for remote code (auto_map)", "use a checkpoint of a family transformers knows"
+        )
     if config.get("model_type") not in FAMILIES:
-        raise SourceError(f"{folder} is of the family {config.get('model_type')!r}", f"use one of {', '.join(FAMILIES)}")
+        raise SourceError(
+            f"{folder} is of the family {config.get('model_type')!r}", f"use one of {', '.join(FAMILIES)}"
+        )
     if not any(folder.glob("*.safetensors")):
         pickled = any(path for pattern in PICKLED_FILES for path in folder.glob(pattern))
         happened = f"{folder} has {'only pickled' if pickled else 'no'} weights"
@@ -119,7 +126,7 @@ def _weight_shapes(folder: Path) -> dict[str, list[int]]:
     for path in sorted(folder.glob("*.safetensors")):
         try:
             with safe_open(path, framework="np") as weights:
-                shapes |= {name: weights.get_slice(name).get_shape() for name in weights.keys()}
+                shapes |= {name: weights.get_slice(name).get_shape() for name in weights.keys()}  # noqa: SIM118
         except SafetensorError as error:
             raise SourceError(f"{path} is damaged ({error})", "fetch the checkpoint again") from error
     return shapes
@@ -133,7 +140,7 @@ def _labels(source: ModelSource, config: dict[str, Any]) -> tuple[str, ...]:
     return source.labels or found
 
 
-def _activation(config: dict[str, Any]) -> str:
+def _activation(config: dict[str, Any]) -> Activation:
     return "sigmoid" if config.get("problem_type") == "multi_label_classification" else "softmax"
 
 

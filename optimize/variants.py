@@ -1,4 +1,4 @@
-"""Build a variant: a folder with `model.onnx`, `tokenizer.json` and `variant.json`, whole or not at all.
+"""Build a variant: a folder with `model.onnx` (and its `.data` where mapped), `tokenizer.json` and `variant.json`, whole or not at all.
 
 Built once: the same model, recipe, tools, texts and code give the same variant, and it is used again.
 """
@@ -21,7 +21,9 @@ PARTS = {"embeddings": "embeddings", "classifier": "head"}
 VARIANT_FILE = "variant.json"
 
 
-def build(recipe: Recipe, facts: ModelFacts, folders: tuple[Path, Path, Path], texts: tuple[str, ...]) -> Variant | None:
+def build(
+    recipe: Recipe, facts: ModelFacts, folders: tuple[Path, Path, Path], texts: tuple[str, ...]
+) -> Variant | None:
     """Build `recipe` from the (checkpoint, export, variant) `folders`; None if the same one is there already."""
     checkpoint, exported, folder = folders
     versions = {tool: version(tool) for tool in TOOLS}
@@ -37,16 +39,17 @@ def build(recipe: Recipe, facts: ModelFacts, folders: tuple[Path, Path, Path], t
     recipes.apply(recipe, exported / "model.onnx", model, json.loads((checkpoint / "config.json").read_text()))
     logging.disable(logging.NOTSET)
     shutil.copyfile(exported / "tokenizer.json", tokenizer)
-    files = {path.name: file_sha256(path) for path in (model, tokenizer)}
+    files = {path.name: file_sha256(path) for path in sorted(partial.iterdir())}
     part_bytes, nodes = _anatomy(model)
     variant = Variant(
         recipe=recipe,
         model=facts,
         files=files,
         sha256=fingerprint(files),
-        size_bytes=model.stat().st_size,
+        size_bytes=sum(path.stat().st_size for path in partial.glob("model.onnx*")),
         part_bytes=part_bytes,
         graph_nodes=nodes,
+        optimize_at_load=recipes.MAPPED not in recipe.steps,
         versions=versions,
         parity=parity.measure(model, tokenizer, exported / "reference.json", texts, facts),
         built_from=identity,

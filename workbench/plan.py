@@ -1,4 +1,4 @@
-"""The whole experiment in one file: `workbench.toml` read into frozen records.
+"""The whole experiment in one file: `workbench.toml` read into frozen records; its paths start at the repository's root.
 
 Refuses unknown keys, values out of range and files that are not there, naming the key and what to do.
 """
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from workbench.errors import PlanError
+from workbench.paths import ROOT
 from workbench.records import ModelSource, Recipe, Regime
 from workbench.schema import SchemaError, from_mapping
 
@@ -106,7 +107,7 @@ class Plan:
 def load(path: Path, *, quick: bool = False) -> Plan:
     """Read and check the plan in `path`; with `quick` its `[quick]` settings replace the full ones."""
     plan = _read(path)
-    for key, problem, remedy in _faults(plan, path.parent):
+    for key, problem, remedy in _faults(plan):
         raise PlanError(f"{path.name}: {key} {problem}", remedy)
     return shorten(plan) if quick else plan
 
@@ -121,9 +122,9 @@ def shorten(plan: Plan) -> Plan:
     return dataclasses.replace(plan, bench=sweep, recipes=recipes)
 
 
-def read_texts(workload: Workload, root: Path) -> tuple[str, ...]:
+def read_texts(workload: Workload) -> tuple[str, ...]:
     """The workload's diary texts, evenly spread over the file so that its mix of lengths is kept."""
-    header, *rows = (line.split("\t") for line in _workload_text(root / workload.file).splitlines())
+    header, *rows = (line.split("\t") for line in _workload_text(ROOT / workload.file).splitlines())
     for number, row in enumerate(rows, 2):
         if len(row) != len(header):
             happened = f"{workload.file}:{number} has {len(row)} columns, its header {len(header)}"
@@ -158,37 +159,50 @@ def _read(path: Path) -> Plan:
         raise PlanError(f"{path.name}: {error.key} {error.problem}", error.remedy) from error
 
 
-def _faults(plan: Plan, root: Path) -> list[tuple[str, str, str]]:
+def _faults(plan: Plan) -> list[tuple[str, str, str]]:
     """Every (key, problem, remedy) that types alone do not show, in the file's order."""
-    return [(key, problem, remedy) for bad, key, problem, remedy in _checks(plan, root) if bad]
+    return [(key, problem, remedy) for bad, key, problem, remedy in _checks(plan) if bad]
 
 
-def _checks(plan: Plan, root: Path) -> list[tuple[bool, str, str, Any]]:
+def _checks(plan: Plan) -> list[tuple[bool, str, str, Any]]:
     model, sweep, names = plan.model, plan.bench, [recipe.name for recipe in plan.recipes]
     is_hub = model.where != "builtin" and model.where[0] not in "./"
     pinned = re.fullmatch(r"[0-9a-f]{40}", model.revision or "")
     memory = (*sweep.memory_mb, *plan.quick.memory_mb)
     unknown = [name for name in plan.quick.recipes if name not in names]
-    folders = [contender.folder for contender in plan.contenders if not (root / contender.folder).is_dir()]
+    folders = [contender.folder for contender in plan.contenders if not (ROOT / contender.folder).is_dir()]
     samples = (sweep.cold_samples, sweep.warm_samples, plan.quick.cold_samples, plan.quick.warm_samples)
     return [
         (is_hub and not pinned, "model.revision", "does not pin a commit", "write the 40 hex digits of one commit"),
         (not is_hub and bool(model.revision), "model.revision", "pins what is no hub model", "remove it"),
         (len(names) != len(set(names)), "recipes", "share a name", "give each recipe its own"),
         (not names, "recipes", "is empty", "add at least one recipe"),
-        (not memory or any(size not in LAMBDA_MEMORY_MB for size in memory), "bench.memory_mb",
-         "has a size Lambda does not offer", "use 128 to 10240"),
+        (
+            not memory or any(size not in LAMBDA_MEMORY_MB for size in memory),
+            "bench.memory_mb",
+            "has a size Lambda does not offer",
+            "use 128 to 10240",
+        ),
         (any(count < 1 for count in sweep.threads), "bench.threads", "has a count below 1", "use 1 or more"),
         (not sweep.threads or not sweep.regimes, "bench", "measures nothing", "name threads and regimes"),
         (min(samples) < 1, "bench", "asks for no samples", "use 1 or more cold_samples and warm_samples"),
         (sweep.timeout_s <= 0, "bench.timeout_s", "is not positive", "use seconds above 0"),
         (bool(folders), "contenders", f"name a missing folder: {', '.join(folders)}", "mend the path or remove it"),
         (plan.workload.entries < 1, "workload.entries", "is below 1", "use 1 or more"),
-        (not (root / plan.workload.file).is_file(), "workload.file", f"is missing: {plan.workload.file}", "mend the path"),
+        (
+            not (ROOT / plan.workload.file).is_file(),
+            "workload.file",
+            f"is missing: {plan.workload.file}",
+            "mend the path",
+        ),
         (not 0 <= plan.gates.label_agreement <= 1, "gates.label_agreement", "is no share", "use 0 to 1"),
         (not 0 < plan.gates.peak_memory_share <= 1, "gates.peak_memory_share", "is no share", "use 0 to 1"),
         (not 0 <= plan.objective.cold_share <= 1, "objective.cold_share", "is no share", "use 0 to 1"),
-        (plan.objective.memory_mb not in sweep.memory_mb or plan.objective.memory_mb not in plan.quick.memory_mb,
-         "objective.memory_mb", "is not measured", "use a size that bench.memory_mb and quick.memory_mb both have"),
+        (
+            plan.objective.memory_mb not in sweep.memory_mb or plan.objective.memory_mb not in plan.quick.memory_mb,
+            "objective.memory_mb",
+            "is not measured",
+            "use a size that bench.memory_mb and quick.memory_mb both have",
+        ),
         (bool(unknown), "quick.recipes", f"names {', '.join(unknown)}", f"use some of {', '.join(names)}"),
     ]

@@ -64,7 +64,10 @@ class Parity:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Variant:
-    """One optimized form of the model: a folder whose `variant.json` is this record."""
+    """One optimized form of the model: a folder whose `variant.json` is this record.
+
+    `optimize_at_load` is False where the graph was saved as onnxruntime would optimize it.
+    """
 
     recipe: Recipe
     model: ModelFacts
@@ -73,6 +76,7 @@ class Variant:
     size_bytes: int
     part_bytes: dict[str, int]
     graph_nodes: int
+    optimize_at_load: bool
     versions: dict[str, str]
     parity: Parity
     built_from: str

@@ -17,7 +17,7 @@ class SchemaError(Exception):
     """A mapping does not have a record's shape; `key` is the dotted place, `problem` and `remedy` are sentences."""
 
     def __init__(self, key: str, problem: str, remedy: str) -> None:
-        super().__init__(f"{key}: {problem}; {remedy}")
+        super().__init__(f"{key} {problem}; {remedy}")
         self.key, self.problem, self.remedy = key, problem, remedy
 
 

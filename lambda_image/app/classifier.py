@@ -22,24 +22,42 @@ def _sigmoid(logits):
 ACTIVATIONS = {"softmax": _softmax, "sigmoid": _sigmoid}
 
 
+class Stopwatch:
+    """Laps in ms by name; laps of one name add up."""
+
+    def __init__(self):
+        self._last = time.perf_counter()
+        self.laps_ms = {}
+
+    def lap(self, name):
+        """Add the time since the last lap to `name`."""
+        now = time.perf_counter()
+        self.laps_ms[name] = self.laps_ms.get(name, 0.0) + (now - self._last) * 1000
+        self._last = now
+
+
 class Classifier:
     """A loaded variant; `load_ms` says what loading took, by phase."""
 
     def __init__(self, folder, manifest, verification, threads):
-        """Load the variant in `folder` once `verification` has passed; raises `InitError` in one sentence."""
-        started = time.perf_counter()
+        """Load the variant in `folder`; raises `InitError` in one sentence.
+
+        Each file is parsed only once its own future in `verification` has passed; mapped weights are not parsed, so
+        their hash is awaited last, while the session is being made.
+        """
+        clock = Stopwatch()
+        verification["tokenizer.json"].result()
+        clock.lap("verify_ms")
         self._tokenizer = _load_tokenizer(os.path.join(folder, "tokenizer.json"), manifest["model"]["max_tokens"])
-        tokenizer_done = time.perf_counter()
-        verification.result()
-        verified = time.perf_counter()
-        self._session = _load_session(os.path.join(folder, "model.onnx"), threads)
+        clock.lap("tokenizer_ms")
+        verification["model.onnx"].result()
+        clock.lap("verify_ms")
+        self._session = _load_session(folder, threads, manifest["optimize_at_load"], verification)
         self._inputs = [given.name for given in self._session.get_inputs()]
-        session_done = time.perf_counter()
-        self.load_ms = {
-            "tokenizer_ms": (tokenizer_done - started) * 1000,
-            "verify_ms": (verified - tokenizer_done) * 1000,
-            "session_ms": (session_done - verified) * 1000,
-        }
+        clock.lap("session_ms")
+        _await(verification)
+        clock.lap("verify_ms")
+        self.load_ms = clock.laps_ms
         self._labels = manifest["model"]["labels"]
         self._activate = ACTIVATIONS[manifest["model"]["activation"]]
 
@@ -53,7 +71,7 @@ class Classifier:
         }
         feeds = {name: numpy.array([arrays[name]], dtype=numpy.int64) for name in self._inputs}
         scores = self._activate(self._session.run(None, feeds)[0][0])
-        return dict(zip(self._labels, scores.tolist())), len(encoding.ids), bool(encoding.overflowing)
+        return dict(zip(self._labels, scores.tolist(), strict=True)), len(encoding.ids), bool(encoding.overflowing)
 
 
 def _load_tokenizer(path, max_tokens):
@@ -65,13 +83,22 @@ def _load_tokenizer(path, max_tokens):
         raise InitError(f"The tokenizer {path} is missing or cannot be read: build the variant again.") from None
 
 
-def _load_session(path, threads):
+def _load_session(folder, threads, optimize, verification):
     options = onnxruntime.SessionOptions()
+    levels = onnxruntime.GraphOptimizationLevel
+    options.graph_optimization_level = levels.ORT_ENABLE_ALL if optimize else levels.ORT_DISABLE_ALL
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    path = os.path.join(folder, "model.onnx")
     try:
         return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as error:
+        _await(verification)
         raise InitError(f"onnxruntime cannot load {path} ({type(error).__name__}): build the variant again.") from None
+
+
+def _await(verification):
+    for future in verification.values():
+        future.result()

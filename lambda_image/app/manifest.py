@@ -29,19 +29,23 @@ def read(folder):
 
 
 def verify_in_background(folder, manifest):
-    """Start hashing the manifest's files; the future's `result()` raises `InitError` for the first that differs."""
-    future = Future()
+    """Start hashing the manifest's files, small ones first; {name: future} whose `result()` raises `InitError`."""
+    paths = {name: os.path.join(folder, name) for name in manifest["files"]}
+    futures = {name: Future() for name in sorted(paths, key=lambda name: _size(paths[name]))}
 
     def verify():
-        try:
-            for name, sha256 in manifest["files"].items():
-                _verify_file(os.path.join(folder, name), sha256)
-            future.set_result(None)
-        except Exception as error:
-            future.set_exception(error)
+        for name, future in futures.items():
+            try:
+                future.set_result(_verify_file(paths[name], manifest["files"][name]))
+            except Exception as error:
+                future.set_exception(error)
 
     Thread(target=verify, daemon=True).start()
-    return future
+    return futures
+
+
+def _size(path):
+    return os.path.getsize(path) if os.path.exists(path) else 0
 
 
 def _verify_file(path, sha256):

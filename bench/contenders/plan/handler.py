@@ -25,7 +25,7 @@ if os.environ.get("THREADS"):
 def handler(event, context):
     """Answer `{"text": ...}` with the emotion and the same timings as the shipped handler."""
     started = time.perf_counter()
-    inputs = _tokenizer(event["text"], return_tensors="pt", truncation=True, max_length=512)
+    inputs = _tokenizer(event["text"], return_tensors="pt", truncation=True)
     with torch.no_grad():
         scores = torch.sigmoid(_model(**inputs).logits[0]).tolist()
     emotion = _model.config.id2label[max(range(len(scores)), key=scores.__getitem__)]

@@ -1,0 +1,151 @@
+"""The whole road on a tiny model, by the commands a user runs: export, quantize, bench, choose, report."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.pipeline import tiny
+from workbench import paths
+from workbench.records import Measurement
+from workbench.store import read_lines
+
+BENCH = paths.ENVIRONMENTS / "bench" / "bin" / "python"
+KILLS = 12
+
+
+@pytest.fixture(scope="module")
+def road(tmp_path_factory):
+    """A folder with a plan for a tiny model, its variants built, and the environment that points there."""
+    folder = tmp_path_factory.mktemp("road")
+    tiny.make("electra", folder / "model", multi_label=True)
+    text = (paths.ROOT / "workbench.toml").read_text()
+    changes = {
+        'where = "builtin"': f'where = "{folder / "model"}"',
+        "speed_only = true": "speed_only = false",
+        "[1024, 1769, 2048, 3008]": "[1024, 2048]",
+        "cold_samples = 12": "cold_samples = 3",
+        "warm_samples = 40": "warm_samples = 5",
+        "label_agreement = 0.97": "label_agreement = 0.5",
+    }
+    for old, new in changes.items():
+        assert old in text
+        text = text.replace(old, new, 1)
+    (folder / "workbench.toml").write_text(text)
+    environment = os.environ | {
+        "WORKBENCH_BUILD": str(folder / "build"),
+        "WORKBENCH_RESULTS": str(folder / "results"),
+        "WORKBENCH_ENVIRONMENTS": str(paths.ENVIRONMENTS),
+    }
+    for stage in ("export", "quantize"):
+        run(folder, environment, sys.executable, "optimize", stage)
+    return folder, environment
+
+
+def command(folder, python, package: str, stage: str) -> list[str]:
+    return [str(python), "-m", package, stage, "--plan", str(folder / "workbench.toml")]
+
+
+def run(folder, environment, python, package: str, stage: str) -> str:
+    done = subprocess.run(
+        command(folder, python, package, stage), cwd=paths.ROOT, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_a_bench_killed_anywhere_resumes(road) -> None:
+    """Killed at random moments, the same command goes on: every sample is there once, none is lost or repeated."""
+    folder, environment = road
+    moments = random.Random(5)
+    seen: list[Measurement] = []
+    for _ in range(KILLS):
+        process = subprocess.Popen(
+            command(folder, BENCH, "bench", "run"),
+            cwd=paths.ROOT,
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        time.sleep(moments.uniform(1.0, 4.0))
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        now = records(folder)
+        assert now[: len(seen)] == seen
+        seen = now
+    run(folder, environment, BENCH, "bench", "run")
+    keys = [record.key for record in records(folder)]
+    forms = 8
+    assert len(keys) == len(set(keys)) == forms * 2 * (3 + 1)
+    assert len(list((folder / "results" / "runs").iterdir())) == 1
+
+
+def records(folder) -> list[Measurement]:
+    return [one for path in folder.glob("results/runs/*/measurements.jsonl") for one in read_lines(path, Measurement)]
+
+
+def test_the_road_ends_in_a_verdict_and_a_report(road) -> None:
+    """From the records come a verdict, a report with its figure, and a summary whose ratio the records give again."""
+    folder, environment = road
+    run(folder, environment, BENCH, "bench", "run")
+    assert "expected wait" in run(folder, environment, BENCH, "bench", "choose")
+    assert "should answer" in run(folder, environment, BENCH, "bench", "report")
+    results = folder / "results"
+    verdict = json.loads(next(results.glob("runs/*/verdict.json")).read_text())
+    summary = json.loads((results / "summary.json").read_text())
+    newest = max(results.glob("runs/*/measurements.jsonl"))
+    cold = {
+        name: [
+            one.values["cold_ms"][0]
+            for one in sorted(read_lines(newest, Measurement), key=lambda one: one.round)
+            if (one.kind, one.cell.function, one.cell.memory_mb) == ("cold", name, 2048)
+        ]
+        for name in (verdict["winner"], "plan")
+    }
+    ratios = sorted(slow / fast for slow, fast in zip(cold["plan"], cold[verdict["winner"]], strict=True))
+    assert summary["cold_ratio_vs_plan"]["value"] == pytest.approx(ratios[1])
+    assert summary["cold_samples_per_cell"]["value"] == 3
+    assert (results / "cold_start.svg").read_text().startswith("<?xml")
+
+
+def test_phases_add_up_to_the_cold_start(road) -> None:
+    """Every phase of every cold sample is positive, and together they are the cold start."""
+    for record in records(road[0]):
+        if record.kind == "cold":
+            values = {name: value for name, (value,) in record.values.items()}
+            phases = [value for name, value in values.items() if name not in ("cold_ms", "init_ms", "peak_mb")]
+            assert record.outcome == "ok"
+            assert min(phases) >= 0
+            assert sum(phases) == pytest.approx(values["cold_ms"], abs=0.1)
+
+
+def test_no_diary_is_in_the_results(road) -> None:
+    """Nothing written by the bench holds a text of the workload."""
+    for path in (road[0] / "results").rglob("*"):
+        if path.is_file():
+            content = path.read_text(encoding="utf-8")
+            assert not any(text in content or json.dumps(text)[1:-1] in content for text in tiny.TEXTS)
+
+
+def test_the_contender_and_the_product_agree(road) -> None:
+    """The plan's stack and the fp32 variant name the same emotion for the same text, through the same local Lambda."""
+    folder, environment = road
+    script = (
+        "import json, sys\nfrom pathlib import Path\nfrom bench import cold\nfrom bench.functions import functions\n"
+        "from bench.local_lambda import LocalLambda, Settings\nfrom workbench.plan import load\n"
+        f"plan = load(Path({str(folder / 'workbench.toml')!r}))\n"
+        "for one in functions(plan):\n    if one.name in ('fp32', 'plan'):\n"
+        "        settings = Settings(memory_mb=2048, threads=1, regime='burst', limits='none', timeout_s=60)\n"
+        "        with LocalLambda(one, settings) as local:\n"
+        f"            print(*[json.loads(local.invoke(cold.request(text)).body)['emotion'] for text in {tiny.TEXTS[:5]!r}])\n"
+    )
+    done = subprocess.run([BENCH, "-c", script], cwd=paths.ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    product, contender = done.stdout.splitlines()
+    assert product == contender
+    assert len(product.split()) == 5

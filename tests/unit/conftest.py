@@ -1,0 +1,139 @@
+"""What the fast tests share: a plan on disk, functions of a few lines, and synthetic evidence."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from bench.evidence import Evidence
+from bench.functions import Function
+from bench.runs import FORMAT, Contest, Run
+from workbench import paths
+from workbench.machine import Machine
+from workbench.plan import Plan, load
+from workbench.records import Cell, Measurement, ModelFacts, ModelSource, Parity, Recipe, Variant, fingerprint
+
+MACHINE = Machine(
+    cpu="a cpu", cores=2, memory_mb=8192, flags=("avx2",), kernel="6", architecture="x86_64", limits="cgroup-v2"
+)
+FACTS = ModelFacts(
+    source=ModelSource(where="./model"),
+    family="electra",
+    labels=("기쁨", "슬픔"),
+    activation="softmax",
+    max_tokens=512,
+    vocabulary_size=100,
+    parameters=1000,
+    trained=True,
+    sha256="m" * 64,
+)
+
+
+@pytest.fixture
+def plan_file(tmp_path: Path) -> Path:
+    """A copy of the repository's plan, to be damaged by a test."""
+    return Path(shutil.copy(paths.ROOT / "workbench.toml", tmp_path))
+
+
+@pytest.fixture
+def plan() -> Plan:
+    """The repository's own plan."""
+    return load(paths.ROOT / "workbench.toml")
+
+
+@pytest.fixture
+def make_function(tmp_path: Path):
+    """A function of the runtime environment whose handler module has the given source."""
+
+    def make(source: str) -> Function:
+        (tmp_path / "small.py").write_text(source)
+        return Function(
+            name="small",
+            sha256="0" * 64,
+            python=paths.environment_python("runtime"),
+            task_root=tmp_path,
+            handler="small.handler",
+            model_folder=tmp_path,
+            size_bytes=0,
+            threads=(1,),
+        )
+
+    return make
+
+
+def variant(name: str, *, size_bytes: int = 100, agreement: float = 1.0, steps: tuple[str, ...] = ()) -> Variant:
+    """A variant record with the given name, size and label agreement."""
+    return Variant(
+        recipe=Recipe(name=name, steps=steps),
+        model=FACTS,
+        files={},
+        sha256=fingerprint(name),
+        size_bytes=size_bytes,
+        part_bytes={},
+        graph_nodes=1,
+        optimize_at_load=True,
+        versions={},
+        parity=Parity(texts=10, longest_tokens=9, max_logit_difference=0.1, label_agreement=agreement),
+        built_from="",
+    )
+
+
+def evidence(
+    plan: Plan, variants: list[Variant], cold_ms: dict[str, list[float]], *, peak_mb: float = 200.0, outcome: str = "ok"
+) -> Evidence:
+    """A run in which every function has the given cold starts at every memory size, and warm answers of 10 ms."""
+    known = {one.recipe.name: one for one in variants}
+    contests = tuple(
+        Contest(
+            name=name,
+            sha256=fingerprint(name),
+            size_bytes=known[name].size_bytes if name in known else 1000,
+            variant=known.get(name),
+        )
+        for name in cold_ms
+    )
+    run = Run(
+        format=FORMAT,
+        identity="i",
+        quick=False,
+        started_at="2026-01-01T00:00:00+00:00",
+        finished_at="later",
+        plan=plan,
+        machine=MACHINE,
+        workload_sha256="w" * 64,
+        code_sha256="c" * 64,
+        contests=contests,
+    )
+    samples = [
+        sample(name, size, "cold", number, {"cold_ms": value, "init_ms": value - 10, "peak_mb": peak_mb}, outcome)
+        for name, values in cold_ms.items()
+        for size in plan.bench.memory_mb
+        for number, value in enumerate(values)
+    ]
+    warm = [sample(name, size, "warm", 0, {"warm_ms": 10.0}, "ok") for name in cold_ms for size in plan.bench.memory_mb]
+    return Evidence(run=run, samples=(*samples, *warm))
+
+
+def sample(name: str, memory_mb: int, kind: str, number: int, values: dict[str, float], outcome: str) -> Measurement:
+    """One measurement record."""
+    cell = Cell(
+        function=name,
+        sha256=fingerprint(name),
+        memory_mb=memory_mb,
+        threads=1,
+        regime="burst",
+        place="process",
+        limits="cgroup-v2",
+        architecture="x86_64",
+    )
+    return Measurement(
+        cell=cell,
+        kind=kind,
+        round=number,
+        outcome=outcome,
+        detail="",
+        values={metric: (value,) for metric, value in values.items()} if outcome == "ok" else {},
+        workload_sha256="w" * 64,
+        machine_sha256=fingerprint(MACHINE),
+        taken_at="2026-01-01T00:00:00+00:00",
+    )

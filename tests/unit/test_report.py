@@ -1,0 +1,67 @@
+"""The report says what the records say, and warns when they mean less."""
+
+import dataclasses
+import json
+
+import pytest
+
+from bench.choose import decide
+from bench.report import markdown, summary
+from tests.unit.conftest import FACTS, evidence, variant
+
+COLD = {"fp32": [400.0, 410.0, 390.0], "small": [100.0, 105.0, 98.0], "plan": [900.0, 840.0, 882.0]}
+FORMS = [variant("fp32", size_bytes=400), variant("small", size_bytes=100)]
+
+
+@pytest.fixture
+def case(plan):
+    found = evidence(plan, FORMS, COLD)
+    return found, decide(found, "e")
+
+
+def test_the_summary_has_the_headline_figures_with_their_run(case) -> None:
+    """Ratios are medians of paired rounds, counts are counts, and each names its run and number of samples."""
+    figures = summary(*case, "2026-01-01")
+    assert figures["cold_ratio_vs_plan"] | {"low": 0, "high": 0} == {
+        "value": 9.0,
+        "low": 0,
+        "high": 0,
+        "n": 3,
+        "run": "2026-01-01",
+    }
+    assert figures["size_ratio_vs_fp32"]["value"] == 0.25
+    assert [figures[name]["value"] for name in ("variants", "memory_sizes", "cold_samples_per_cell")] == [2, 4, 3]
+    json.dumps(figures)
+
+
+def test_the_report_names_winner_losers_and_method(case) -> None:
+    """The verdict's sentence, every form and every loser's reason are in the text."""
+    text = markdown(*case, "runs/x")
+    assert "**`small` should answer**" in text
+    assert "9.00 (8.00-9.00) times faster than `plan`" in text
+    assert all(f"`{name}`" in text for name in COLD)
+    assert "x the winner's" in text
+
+
+def test_untrained_weights_and_missing_limits_are_said(plan) -> None:
+    """A run on random weights, or without limits, says plainly what its figures do not mean."""
+    found = evidence(plan, FORMS, COLD)
+    verdict = decide(found, "e")
+    assert "mean nothing" not in markdown(found, verdict, "x")
+    untrained = [dataclasses.replace(one, model=dataclasses.replace(FACTS, trained=False)) for one in FORMS]
+    unlimited = dataclasses.replace(found.run, machine=dataclasses.replace(found.run.machine, limits="none"))
+    assert "the answers mean nothing" in markdown(evidence(plan, untrained, COLD), verdict, "x")
+    assert "Nothing limited memory or CPU" in markdown(dataclasses.replace(found, run=unlimited), verdict, "x")
+
+
+def test_a_cell_that_never_answered_shows_its_outcome(plan) -> None:
+    """A form that was killed everywhere has its outcome in the table in place of figures."""
+    found = evidence(plan, FORMS, COLD)
+    dead = [
+        dataclasses.replace(one, outcome="oom", values={}) if one.cell.function == "plan" else one
+        for one in found.samples
+    ]
+    broken = dataclasses.replace(found, samples=tuple(dead))
+    text = markdown(broken, decide(broken, "e"), "x")
+    assert "| `plan` | oom | oom | oom | oom |" in text
+    assert "0 of 4 ok" in text
