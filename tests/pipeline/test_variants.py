@@ -58,12 +58,12 @@ def classify(folder, text: str) -> tuple[dict[str, float], int, bool]:
 
 @pytest.mark.parametrize("name", STEPS)
 def test_a_recipe_keeps_the_answers(model, name) -> None:
-    """Float variants give torch's logits to 1e-3, int8 ones within a third of their spread; sizes are as recorded."""
+    """Float variants give torch's logits to 1e-3, int8 ones within half of their spread; sizes are as recorded."""
     variant = build_variant(model, name)
     assert variant.parity.texts == len(TEXTS)
     assert variant.parity.longest_tokens == 128
     quantized = any(step.startswith("int8") for step in variant.recipe.steps)
-    assert variant.parity.max_logit_difference < (_logit_spread(model[0]) / 3 if quantized else 1e-3)
+    assert variant.parity.max_logit_difference < (_logit_spread(model[0]) / 2 if quantized else 1e-3)
     assert quantized or variant.parity.label_agreement == 1.0
     folder = model[0] / "variants" / name
     assert variant.size_bytes == sum(path.stat().st_size for path in folder.glob("model.onnx*"))

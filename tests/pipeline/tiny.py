@@ -25,7 +25,7 @@ SHAPE = {
     "num_hidden_layers": 2,
     "num_attention_heads": 4,
     "intermediate_size": 128,
-    "initializer_range": 0.3,
+    "initializer_range": 0.15,
 }
 MODELS = {
     "electra": (ElectraConfig, ElectraForSequenceClassification),
