@@ -25,6 +25,12 @@ WITH_TORCH = ("optimize", "plan")
 HASHED = ("runtime",)
 
 
+@nox.session(default=False)
+def train(session: nox.Session) -> None:
+    """Train the built-in model, or fine-tune another (`-- scratch --data FOLDER`, `-- finetune --help`)."""
+    run(session, "optimize", "-m", "optimize.train", *session.posargs)
+
+
 @nox.session
 def export(session: nox.Session) -> None:
     """Load the model source and export it to ONNX, with torch's answers as the reference."""
@@ -77,10 +83,10 @@ def serve(session: nox.Session) -> None:
 
 @nox.session(requires=["runtime", "plan"])
 def tests(session: nox.Session) -> None:
-    """Run the fast tests, then the whole road on a tiny model."""
+    """Run the fast tests, then training and the whole road on tiny models."""
     run(session, "tests", "-m", "pytest", "tests/unit", *session.posargs)
     environment(session, "bench")
-    run(session, "optimize", "-m", "pytest", "tests/pipeline", *session.posargs)
+    run(session, "optimize", "-m", "pytest", "tests/pipeline", "tests/training", *session.posargs)
 
 
 @nox.session

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from bench import cold, runs
+from bench import cold, quality, runs
 from bench.choose import choose
 from bench.functions import compile_ahead, functions, variants
 from bench.limits import detect
@@ -19,21 +19,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("stage", choices=STAGES)
     parser.add_argument("--plan", type=Path, default=Path(PLAN_FILE))
+    parser.add_argument("--data", type=Path, help="folder with kote/val.tsv, to score its held-out rows as well")
     parser.add_argument("--quick", action="store_true", help="the few minutes' run of the plan's [quick] table")
     options, _ = parser.parse_known_args()
-    STAGES[options.stage](load(options.plan, quick=options.quick), options.quick)
+    STAGES[options.stage](load(options.plan, quick=options.quick), options)
 
 
-def run(plan: Plan, quick: bool) -> None:
+def run(plan: Plan, options: argparse.Namespace) -> None:
     """Measure every cell of the plan that has no record yet."""
     texts = read_texts(plan.workload)
     functions_, facts = functions(plan), machine.describe(detect())
     for function in functions_:
         compile_ahead(function)
-    folder = runs.open_run(plan, functions_, variants(plan), texts, facts, quick=quick)
+    built = variants(plan)
+    folder = runs.open_run(plan, functions_, built, texts, facts, quick=options.quick)
     print(f"measuring into {folder} (limits: {facts.limits})", flush=True)
     cold.measure(folder, runs.cells(plan, functions_, facts), texts)
     _measure_warm(folder)
+    ours = [function for function in functions_ if function.name in built]
+    quality.measure(folder, ours, quality.datasets(plan.workload, options.data), quality.smaller_cpu())
     runs.finish(folder)
     print(f"measured: {folder}")
 
@@ -57,25 +61,25 @@ def _measure_warm(folder: Path) -> None:
         )
 
 
-def decide(plan: Plan, quick: bool) -> None:
+def decide(plan: Plan, options: argparse.Namespace) -> None:
     """Choose among the newest finished run's variants."""
-    verdict = choose(runs.latest(quick=quick))
+    verdict = choose(runs.latest(quick=options.quick))
     print(
         f"{verdict.winner} at {verdict.memory_mb} MB, expected wait {verdict.score_ms:.0f} ms{' (tie)' if verdict.tie else ''}"
     )
 
 
-def report(plan: Plan, quick: bool) -> None:
+def report(plan: Plan, options: argparse.Namespace) -> None:
     """Write the report of the newest finished run."""
     from bench.report import write_report
 
-    folder = runs.latest(quick=quick)
+    folder = runs.latest(quick=options.quick)
     write_report(folder, folder.parent.parent)
     print((folder.parent.parent / "README.md").read_text(encoding="utf-8").split("\n\n")[2])
     print(f"report: {folder.parent.parent / 'README.md'}")
 
 
-def serve(plan: Plan, quick: bool) -> None:
+def serve(plan: Plan, options: argparse.Namespace) -> None:
     """Serve the winner on the local invoke endpoint."""
     from bench.serve import serve as serve_winner
 

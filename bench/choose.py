@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
+from bench import accuracy, runs
 from bench import evidence as evidences
-from bench import runs
 from bench.evidence import Evidence
+from bench.quality import AVX2, DIARIES
 from bench.statistics import paired_ratio
 from workbench.errors import NoWinnerError
-from workbench.records import Interval, Rejection, Variant, Verdict
+from workbench.records import Interval, Quality, Rejection, Variant, Verdict
 from workbench.store import write
 
 
@@ -93,8 +94,9 @@ def rank(passed: list[Candidate]) -> tuple[Candidate, list[Candidate]]:
 
 
 def gate(evidence: Evidence, variant: Variant) -> str:
-    """Why the variant may not win, or an empty string."""
-    checks = (_answers, _agreement, _init, _memory)
+    """Why the variant may not win, or an empty string; the answers of untrained weights judge nothing."""
+    quality = (_agreement, _drop, _collapse, _other_cpu) if variant.model.trained else ()
+    checks = (_answers, *quality, _init, _memory)
     return next((reason for check in checks if (reason := check(evidence, variant))), "")
 
 
@@ -108,11 +110,39 @@ def _answers(evidence: Evidence, variant: Variant) -> str:
 
 
 def _agreement(evidence: Evidence, variant: Variant) -> str:
-    """Untrained answers are noise, so agreement on them is shown but judges nothing."""
-    least, found = evidence.run.plan.gates.label_agreement, variant.parity.label_agreement
-    if not variant.model.trained or found >= least:
+    least = evidence.run.plan.gates.label_agreement
+    found = accuracy.agreement(*_answer_pair(evidence, variant))
+    return f"its main emotion is fp32's on {found:.1%} of the diaries, below {least:.0%}" if found < least else ""
+
+
+def _drop(evidence: Evidence, variant: Variant) -> str:
+    most = evidence.run.plan.gates.macro_f1_drop
+    drop = accuracy.macro_f1_drop(*_answer_pair(evidence, variant))
+    interval = f"{drop.low * 100:.1f} to {drop.high * 100:.1f}"
+    return f"its macro-F1 may fall by {interval} points, above {most * 100:.1f}" if drop.high > most else ""
+
+
+def _collapse(evidence: Evidence, variant: Variant) -> str:
+    kept = evidence.run.plan.gates.recall_kept
+    lost = accuracy.collapsed(*_answer_pair(evidence, variant), kept)
+    return f"it keeps less than {kept:.0%} of fp32's recall of {', '.join(lost)}" if lost else ""
+
+
+def _other_cpu(evidence: Evidence, variant: Variant) -> str:
+    name, least = variant.recipe.name, evidence.run.plan.gates.label_agreement
+    if not evidence.has_quality(name, DIARIES, AVX2):
         return ""
-    return f"its labels agree with torch's on {found:.1%} of the texts, below {least:.0%}"
+    found = accuracy.agreement_on_some(evidence.quality(name, DIARIES), evidence.quality(name, DIARIES, AVX2))
+    return (
+        f"an AVX2 CPU gives its main emotion on {found.value:.1%} of the diaries, below {least:.0%}"
+        if found.value < least
+        else ""
+    )
+
+
+def _answer_pair(evidence: Evidence, variant: Variant) -> tuple[Quality, Quality]:
+    """The reference's and the variant's answers to the evaluation diaries."""
+    return evidence.quality(evidence.reference(), DIARIES), evidence.quality(variant.recipe.name, DIARIES)
 
 
 def _init(evidence: Evidence, variant: Variant) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bench import runs
 from workbench.errors import RecordError
-from workbench.records import Measurement, Outcome
+from workbench.records import Measurement, Outcome, Quality
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -18,6 +18,7 @@ class Evidence:
 
     run: runs.Run
     samples: tuple[Measurement, ...]
+    qualities: tuple[Quality, ...] = ()
 
     def of(self, function: str, memory_mb: int, kind: str) -> list[Measurement]:
         """The samples of one kind for a function at a memory size, in the order of their rounds."""
@@ -60,6 +61,24 @@ class Evidence:
         self._some(rounds, f"rounds in which {first} and {second} both answered at {memory_mb} MB")
         return [one[number] for number in rounds], [two[number] for number in rounds]
 
+    def quality(self, function: str, dataset: str, cpu: str = "native") -> Quality:
+        """A variant's answers to a data set; raises `RecordError` when there are none."""
+        found = [one for one in self.qualities if one.key == (function, dataset, cpu)]
+        if not found:
+            raise RecordError(
+                f"the run has no answers of {function} to {dataset} ({cpu})", "run `nox -s bench` to the end"
+            )
+        return found[0]
+
+    def has_quality(self, function: str, dataset: str, cpu: str = "native") -> bool:
+        """Whether the variant answered the data set."""
+        return any(one.key == (function, dataset, cpu) for one in self.qualities)
+
+    def reference(self) -> str:
+        """The variant without steps, to whose answers all others are held."""
+        recipes = [contest.variant.recipe for contest in self.run.contests if contest.variant]
+        return next(recipe.name for recipe in recipes if not recipe.steps)
+
     @staticmethod
     def _some(values: Iterable[float], what: str) -> list[float]:
         found = list(values)
@@ -73,4 +92,4 @@ def load(folder: Path) -> Evidence:
     run, samples = runs.load_run(folder), runs.measurements(folder)
     if len({(sample.machine_sha256, sample.workload_sha256) for sample in samples}) > 1:
         raise RecordError(f"{folder} mixes machines or workloads", "delete the run and measure again")
-    return Evidence(run=run, samples=tuple(samples))
+    return Evidence(run=run, samples=tuple(samples), qualities=tuple(runs.qualities(folder)))

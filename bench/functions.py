@@ -1,7 +1,7 @@
 """What is measured: the shipped handler with each variant, and the contenders with the same checkpoint."""
 
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from workbench import paths
@@ -26,6 +26,7 @@ class Function:
     model_folder: Path
     size_bytes: int
     threads: tuple[int, ...]
+    environment: dict[str, str] = field(default_factory=dict)
 
 
 def variants(plan: Plan) -> dict[str, Variant]:

@@ -186,17 +186,21 @@ def _error_detail(outcome: Outcome, answer: bytes) -> str:
 def _environment(function: Function, settings: Settings, address: str) -> dict[str, str]:
     """What Lambda sets, and nothing of this process's own environment; HOME stays unset."""
     threads = {"THREADS": str(settings.threads)} if settings.threads else {}
-    return threads | {
-        "PATH": "/usr/local/bin:/usr/bin:/bin",
-        "LANG": "C.UTF-8",
-        "TZ": ":UTC",
-        "AWS_LAMBDA_RUNTIME_API": address,
-        "AWS_LAMBDA_FUNCTION_NAME": function.name,
-        "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
-        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(settings.memory_mb),
-        "LAMBDA_TASK_ROOT": str(function.task_root),
-        "MODEL_FOLDER": str(function.model_folder),
-    }
+    return (
+        threads
+        | function.environment
+        | {
+            "PATH": "/usr/local/bin:/usr/bin:/bin",
+            "LANG": "C.UTF-8",
+            "TZ": ":UTC",
+            "AWS_LAMBDA_RUNTIME_API": address,
+            "AWS_LAMBDA_FUNCTION_NAME": function.name,
+            "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
+            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(settings.memory_mb),
+            "LAMBDA_TASK_ROOT": str(function.task_root),
+            "MODEL_FOLDER": str(function.model_folder),
+        }
+    )
 
 
 def _request_handler(function: LocalLambda) -> type[BaseHTTPRequestHandler]:

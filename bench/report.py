@@ -6,10 +6,12 @@ Refuses to add a number that is not in the records; every figure carries its int
 import os
 from pathlib import Path
 
+from bench import accuracy, figure, runs
 from bench import evidence as evidences
-from bench import figure, runs
 from bench.evidence import Evidence
+from bench.quality import AVX2, DIARIES, KOTE
 from bench.statistics import median, paired_ratio
+from workbench.emotions import EMOTIONS
 from workbench.records import Interval, Verdict
 from workbench.store import read, write, write_text
 
@@ -40,6 +42,7 @@ def markdown(evidence: Evidence, verdict: Verdict, folder: str) -> str:
         *_warnings(evidence),
         "![Cold start by memory size](cold_start.svg)",
         f"## At {verdict.memory_mb} MB\n\n{_variants_table(evidence, verdict)}",
+        *_accuracy_section(evidence),
         f"## Where a cold start goes at {verdict.memory_mb} MB (median ms)\n\n{_phases_table(evidence, verdict.memory_mb)}",
         f"## Cold start by memory size (median ms, 95 % interval)\n\n{_sweep_table(evidence)}",
         f"## Why the others lost\n\n{_losers(verdict)}",
@@ -72,6 +75,7 @@ def summary(evidence: Evidence, verdict: Verdict, run: str) -> dict[str, dict[st
         if evidence.has_answers(name, verdict.memory_mb)
     }
     figures["size_ratio_vs_fp32"] = _exact(sizes[verdict.winner] / sizes["fp32"])
+    figures |= _accuracy_figures(evidence, verdict.winner)
     figures["variants"] = _exact(len(_ours(evidence)))
     figures["memory_sizes"] = _exact(len(evidence.run.plan.bench.memory_mb))
     figures["cold_samples_per_cell"] = _exact(_fewest_cold_samples(evidence))
@@ -90,6 +94,67 @@ def _variants_table(evidence: Evidence, verdict: Verdict) -> str:
     rows = [_variant_row(evidence, contest.name, verdict.memory_mb) for contest in evidence.run.contests]
     head = ("form", "size MB", "cold start ms", "init ms", "warm ms", "peak MB", "labels as torch's", "outcome")
     return _table(head, rows)
+
+
+def _accuracy_section(evidence: Evidence) -> list[str]:
+    """How every variant answers the labelled text, where it was asked."""
+    names = [name for name in _ours(evidence) if evidence.has_quality(name, DIARIES)]
+    if not names:
+        return []
+    count = len(evidence.quality(names[0], DIARIES).gold)
+    text = (
+        f"Main emotion of {count} labelled diary entries, through the shipped function; held to `{evidence.reference()}`. "
+        "KOTE: its held-out rows mapped to the eight, every emotion present or not."
+    )
+    head = (
+        "form",
+        "macro-F1",
+        "main emotion as fp32's",
+        "macro-F1 drop, points",
+        "on an AVX2 CPU",
+        "KOTE macro-F1",
+        *EMOTIONS,
+    )
+    rows = [_accuracy_row(evidence, name) for name in names]
+    return [f"## Accuracy and recall by emotion\n\n{text}\n\n{_table(head, rows)}"]
+
+
+def _accuracy_row(evidence: Evidence, name: str) -> tuple[str, ...]:
+    reference, quality = evidence.quality(evidence.reference(), DIARIES), evidence.quality(name, DIARIES)
+    score, drop = accuracy.macro_f1_interval(quality), accuracy.macro_f1_drop(reference, quality)
+    figures = _accuracy_figures(evidence, name)
+    other, kote = figures.get("agreement_other_cpu"), figures.get("macro_f1_kote")
+    return (
+        f"`{name}`",
+        f"{score.value:.3f} ({score.low:.3f}-{score.high:.3f})",
+        f"{figures['agreement_with_fp32'].value:.1%}",
+        f"{drop.value * 100:.1f} ({drop.low * 100:.1f} to {drop.high * 100:.1f})",
+        f"{other.value:.1%}" if other else "-",
+        f"{kote.value:.3f}" if kote else "-",
+        *(f"{recall:.2f}" for recall in accuracy.recalls(quality).values()),
+    )
+
+
+def _accuracy_figures(evidence: Evidence, name: str) -> dict[str, Interval]:
+    """The accuracy figures of a variant that the run has answers for, by their names in the summary."""
+    if not evidence.has_quality(name, DIARIES):
+        return {}
+    reference, quality = evidence.quality(evidence.reference(), DIARIES), evidence.quality(name, DIARIES)
+    agreement = accuracy.agreement(reference, quality)
+    figures = {
+        "macro_f1": accuracy.macro_f1_interval(quality),
+        "agreement_with_fp32": Interval(value=agreement, low=agreement, high=agreement, n=len(quality.gold)),
+        "macro_f1_drop": accuracy.macro_f1_drop(reference, quality),
+    }
+    if evidence.has_quality(name, DIARIES, AVX2):
+        other = accuracy.agreement_on_some(quality, evidence.quality(name, DIARIES, AVX2))
+        figures["agreement_other_cpu"] = other
+    if evidence.has_quality(name, KOTE):
+        kote = evidence.quality(name, KOTE)
+        thresholds = next(one.variant.model.thresholds for one in evidence.run.contests if one.variant)
+        value = accuracy.macro_f1_present(kote, thresholds)
+        figures["macro_f1_kote"] = Interval(value=value, low=value, high=value, n=len(kote.gold))
+    return figures
 
 
 def _variant_row(evidence: Evidence, name: str, memory_mb: int) -> tuple[str, ...]:

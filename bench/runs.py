@@ -14,11 +14,12 @@ from workbench import paths
 from workbench.errors import RecordError
 from workbench.machine import Machine
 from workbench.plan import Plan, texts_sha256
-from workbench.records import Cell, Measurement, Variant, fingerprint
-from workbench.store import append, drop_torn_tail, file_sha256, read, read_lines, tree_sha256, write
+from workbench.records import Cell, Measurement, Quality, Variant, fingerprint
+from workbench.store import append, drop_torn_tail, read, read_lines, tree_sha256, write
 
-RUN_FILE, MEASUREMENTS_FILE, VERDICT_FILE = "run.json", "measurements.jsonl", "verdict.json"
-FORMAT = 1  # of the three files; 1: the first
+RUN_FILE, VERDICT_FILE = "run.json", "verdict.json"
+MEASUREMENTS_FILE, QUALITY_FILE = "measurements.jsonl", "quality.jsonl"
+FORMAT = 1  # of the four files; 1: the first
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -111,9 +112,20 @@ def record(folder: Path, measurement: Measurement) -> None:
     append(folder / MEASUREMENTS_FILE, measurement)
 
 
+def qualities(folder: Path) -> list[Quality]:
+    """Every variant's answers to labelled text in the run so far."""
+    return read_lines(folder / QUALITY_FILE, Quality)
+
+
+def record_quality(folder: Path, quality: Quality) -> None:
+    """Add one variant's answers to the run."""
+    append(folder / QUALITY_FILE, quality)
+
+
 def evidence_sha256(folder: Path) -> str:
     """The identity of everything that was measured in the run."""
-    return file_sha256(folder / MEASUREMENTS_FILE)
+    files = [folder / name for name in (MEASUREMENTS_FILE, QUALITY_FILE)]
+    return tree_sha256((path for path in files if path.exists()), folder)
 
 
 def cells(plan: Plan, functions: list[Function], machine: Machine) -> list[tuple[Function, Cell]]:
@@ -155,7 +167,8 @@ def _unfinished(run: Run) -> Path | None:
     for folder in reversed(_folders(quick=run.quick)):
         found = load_run(folder)
         if found.identity == run.identity and not found.finished_at:
-            drop_torn_tail(folder / MEASUREMENTS_FILE)
+            for name in (MEASUREMENTS_FILE, QUALITY_FILE):
+                drop_torn_tail(folder / name)
             return folder
     return None
 

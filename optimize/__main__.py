@@ -6,9 +6,11 @@ from pathlib import Path
 from rich.progress import track
 
 from optimize import recipes
+from optimize.parity import parity_texts
 from workbench import paths
 from workbench.errors import run_command
-from workbench.plan import PLAN_FILE, Plan, load, read_texts
+from workbench.plan import PLAN_FILE, Plan, load
+from workbench.texts import read_entries, split_entries
 
 
 def main() -> None:
@@ -20,13 +22,18 @@ def main() -> None:
     plan = load(options.plan, quick=options.quick)
     for recipe in plan.recipes:
         recipes.check(recipe)
-    STAGES[options.stage](plan, read_texts(plan.workload))
+    STAGES[options.stage](plan, calibration_texts(plan))
+
+
+def calibration_texts(plan: Plan) -> tuple[str, ...]:
+    """The texts that variants are compared and repaired on: the diaries that never judge, and longer ones made of them."""
+    calibration, _ = split_entries(read_entries(paths.ROOT / plan.workload.file))
+    return parity_texts(tuple(entry.text for entry in calibration))
 
 
 def export_model(plan: Plan, texts: tuple[str, ...]) -> None:
     """Load the model source, export it to ONNX and store torch's answers."""
     from optimize.export import export
-    from optimize.parity import parity_texts
     from optimize.sources import load_checkpoint
 
     folder = paths.model_folder(plan.model)
@@ -36,13 +43,12 @@ def export_model(plan: Plan, texts: tuple[str, ...]) -> None:
         f"{facts.family}, {facts.parameters / 1e6:.0f} M parameters, {len(facts.labels)} labels; exporting ...",
         flush=True,
     )
-    fresh = export(facts, folder / "checkpoint", folder / "export", parity_texts(texts))
+    fresh = export(facts, folder / "checkpoint", folder / "export", texts)
     print(f"{'exported' if fresh else 'unchanged'}: {folder / 'export'}")
 
 
 def build_variants(plan: Plan, texts: tuple[str, ...]) -> None:
     """Build every recipe of the plan into its variant folder."""
-    from optimize.parity import parity_texts
     from optimize.sources import inspect
     from optimize.variants import build
 
@@ -50,7 +56,7 @@ def build_variants(plan: Plan, texts: tuple[str, ...]) -> None:
     facts = inspect(plan.model, folder / "checkpoint")
     for recipe in track(plan.recipes, description="variants"):
         folders = (folder / "checkpoint", folder / "export", paths.variant_folder(plan.model, recipe.name))
-        variant = build(recipe, facts, folders, parity_texts(texts))
+        variant = build(recipe, facts, folders, texts, plan.gates.label_agreement)
         if variant is None:
             print(f"{recipe.name}: unchanged")
         else:

@@ -5,6 +5,7 @@ Refuses unknown steps and orders that cannot work: `fuse` comes first, since qua
 """
 
 import shutil
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import onnx
@@ -13,9 +14,10 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 from onnxruntime.transformers.optimizer import optimize_model
 
 from workbench.errors import PlanError
-from workbench.records import Recipe
+from workbench.records import FloatNode, Recipe
 
-FUSE, MAPPED = "fuse", "mapped"
+Repair = Callable[[Path, Path, list[str]], tuple[FloatNode, ...]]
+FUSE, KEEP, MAPPED = "fuse", "keep-sensitive", "mapped"
 MATRIX_OPERATORS = ("MatMul", "Gemm", "Attention")
 QUANTIZED_OPERATORS = {
     "int8-tensor": MATRIX_OPERATORS,
@@ -26,7 +28,7 @@ QUANTIZED_OPERATORS = {
 
 def check(recipe: Recipe) -> None:
     """Raise `PlanError` if the steps of `recipe` are unknown, repeated, contradictory or out of order."""
-    known = (FUSE, *QUANTIZED_OPERATORS, MAPPED)
+    known = (FUSE, *QUANTIZED_OPERATORS, KEEP, MAPPED)
     unknown = [step for step in recipe.steps if step not in known]
     if unknown:
         raise PlanError(f"recipe {recipe.name!r} has an unknown step {unknown[0]!r}", f"known are: {', '.join(known)}")
@@ -38,17 +40,28 @@ def check(recipe: Recipe) -> None:
         raise PlanError(f"recipe {recipe.name!r} quantizes the same weights twice", "keep one int8 step for each part")
 
 
-def apply(recipe: Recipe, exported: Path, target: Path, config: dict[str, int]) -> None:
-    """Write `exported` as `recipe` makes it to `target`; `config` has `num_attention_heads` and `hidden_size`."""
+def apply(
+    recipe: Recipe, exported: Path, target: Path, config: dict[str, int], repair: Repair
+) -> tuple[FloatNode, ...]:
+    """Write `exported` as `recipe` makes it to `target`; the nodes that `keep-sensitive` left in float.
+
+    `config` has `num_attention_heads` and `hidden_size`; `repair` quantizes a float file into another by given steps,
+    keeping the nodes that int8 would ruin.
+    """
     check(recipe)
     shutil.copyfile(exported, target)
     if FUSE in recipe.steps:
         fuse(target, config["num_attention_heads"], config["hidden_size"])
-    quantized = [step for step in recipe.steps if step in QUANTIZED_OPERATORS]
-    if quantized:
-        quantize(target, quantized)
+    steps = [step for step in recipe.steps if step in QUANTIZED_OPERATORS]
+    kept: tuple[FloatNode, ...] = ()
+    if KEEP in recipe.steps:
+        kept = repair(target.rename(target.with_suffix(".fused.onnx")), target, steps)
+        target.with_suffix(".fused.onnx").unlink()
+    elif steps:
+        quantize(target, steps)
     if MAPPED in recipe.steps:
         save_mapped(target)
+    return kept
 
 
 def fuse(model: Path, heads: int, hidden_size: int) -> None:
@@ -57,10 +70,11 @@ def fuse(model: Path, heads: int, hidden_size: int) -> None:
     optimized.save_model_to_file(str(model))
 
 
-def quantize(model: Path, steps: list[str]) -> None:
-    """Quantize the weights that `steps` name to signed 8 bits in place; activations are quantized as they come.
+def quantize(model: Path, steps: list[str], kept: Iterable[str] = ()) -> None:
+    """Quantize the weights that `steps` name to signed 8 bits in place, but for the nodes `kept` in float.
 
-    Fused operators carry no shape facts, so the quantizer is told that unnamed tensors are float.
+    Activations are quantized as they come. Fused operators carry no shape facts, so the quantizer is told that unnamed
+    tensors are float. It splits a Gemm before it looks for the nodes to exclude, and renames its MatMul.
     """
     unquantized = model.with_suffix(".float.onnx")
     model.rename(unquantized)
@@ -70,6 +84,7 @@ def quantize(model: Path, steps: list[str]) -> None:
         op_types_to_quantize=[operator for step in steps for operator in QUANTIZED_OPERATORS[step]],
         per_channel="int8-channel" in steps,
         weight_type=QuantType.QInt8,
+        nodes_to_exclude=[excluded for name in kept for excluded in (name, f"{name}_MatMul")],
         extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT},
     )
     unquantized.unlink()

@@ -16,7 +16,9 @@ from safetensors import SafetensorError, safe_open
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
 from optimize import builtin
+from workbench.emotions import EMOTIONS
 from workbench.errors import SourceError
+from workbench.labels import emotions_of
 from workbench.paths import ROOT
 from workbench.records import Activation, ModelFacts, ModelSource
 from workbench.store import tree_sha256
@@ -25,6 +27,7 @@ FAMILIES = ("electra", "bert", "roberta")
 NEEDED_FILES = ("*.json", "*.safetensors", "vocab.txt", "merges.txt")
 PICKLED_FILES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 HEAD_PREFIX = "classifier."
+DEFAULT_THRESHOLD = 0.5
 
 
 def load_checkpoint(source: ModelSource, folder: Path) -> ModelFacts:
@@ -43,17 +46,19 @@ def inspect(source: ModelSource, folder: Path) -> ModelFacts:
     """Check the checkpoint in `folder` and return its facts, without loading its weights."""
     config = _refuse_unsafe(folder)
     shapes = _weight_shapes(folder)
-    trained = source.where != "builtin" and any(name.startswith(HEAD_PREFIX) for name in shapes)
+    trained = any(name.startswith(HEAD_PREFIX) for name in shapes)
     if not trained and not source.speed_only:
         happened = f"{source.where} has no trained classification head, so its answers would be random"
         raise SourceError(
             happened, "use a fine-tuned checkpoint, or set model.speed_only = true to measure speed alone"
         )
-    tokenizer = load_tokenizer(folder)
+    tokenizer, labels = load_tokenizer(folder), _labels(source, config)
     return ModelFacts(
         source=source,
         family=config["model_type"],
-        labels=_labels(source, config),
+        labels=labels,
+        emotions=emotions_of(source, labels),
+        thresholds=dict.fromkeys(EMOTIONS, DEFAULT_THRESHOLD) | config.get("thresholds", {}),
         activation=source.activation or _activation(config),
         max_tokens=_max_tokens(config, tokenizer),
         vocabulary_size=config["vocab_size"],

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import onnx
 
-from optimize import parity, recipes
+from optimize import parity, recipes, sensitivity
 from workbench.errors import RecordError
-from workbench.records import ModelFacts, Recipe, Variant, fingerprint
+from workbench.records import FloatNode, ModelFacts, Parity, Recipe, Variant, fingerprint
 from workbench.store import file_sha256, read, tree_sha256, write
 
 TOOLS = ("torch", "transformers", "optimum", "optimum-onnx", "onnx", "onnxruntime", "tokenizers")
@@ -22,13 +22,16 @@ VARIANT_FILE = "variant.json"
 
 
 def build(
-    recipe: Recipe, facts: ModelFacts, folders: tuple[Path, Path, Path], texts: tuple[str, ...]
+    recipe: Recipe, facts: ModelFacts, folders: tuple[Path, Path, Path], texts: tuple[str, ...], agreement: float
 ) -> Variant | None:
-    """Build `recipe` from the (checkpoint, export, variant) `folders`; None if the same one is there already."""
+    """Build `recipe` from the (checkpoint, export, variant) `folders`; None if the same one is there already.
+
+    `agreement` is the share of labels like torch's that the step `keep-sensitive` brings the variant to.
+    """
     checkpoint, exported, folder = folders
     versions = {tool: version(tool) for tool in TOOLS}
     code = tree_sha256(Path(__file__).parent.glob("*.py"), Path(__file__).parent)
-    identity = fingerprint([recipe, facts, versions, texts, code])
+    identity = fingerprint([recipe, facts, versions, texts, agreement, code])
     if _is_built(folder, identity):
         return None
     partial = folder.with_name(folder.name + ".partial")
@@ -36,7 +39,22 @@ def build(
     partial.mkdir(parents=True)
     model, tokenizer = partial / "model.onnx", partial / "tokenizer.json"
     logging.disable(logging.WARNING)
-    recipes.apply(recipe, exported / "model.onnx", model, json.loads((checkpoint / "config.json").read_text()))
+    config = json.loads((checkpoint / "config.json").read_text())
+
+    def compared(path: Path) -> Parity:
+        return parity.measure(path, exported / "tokenizer.json", exported / "reference.json", texts, facts)
+
+    def repair(float_model: Path, target: Path, steps: list[str]) -> tuple[FloatNode, ...]:
+        return sensitivity.repair(
+            float_model,
+            target,
+            steps,
+            lambda path: compared(path).label_agreement,
+            lambda path: compared(path).max_logit_difference,
+            agreement,
+        )
+
+    kept = recipes.apply(recipe, exported / "model.onnx", model, config, repair)
     logging.disable(logging.NOTSET)
     shutil.copyfile(exported / "tokenizer.json", tokenizer)
     files = {path.name: file_sha256(path) for path in sorted(partial.iterdir())}
@@ -51,7 +69,8 @@ def build(
         graph_nodes=nodes,
         optimize_at_load=recipes.MAPPED not in recipe.steps,
         versions=versions,
-        parity=parity.measure(model, tokenizer, exported / "reference.json", texts, facts),
+        float_nodes=kept,
+        parity=compared(model),
         built_from=identity,
     )
     write(partial / VARIANT_FILE, variant)

@@ -54,6 +54,12 @@ class NoWinnerError(WorkbenchError):
     exit_code = 7
 
 
+class DataError(WorkbenchError):
+    """A file of labelled text has a bad line; the message names file and line."""
+
+    exit_code = 8
+
+
 def run_command(command: Callable[[], None]) -> None:
     """Run `command` and turn a refusal into its message on stderr and its exit code."""
     try:

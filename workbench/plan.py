@@ -15,6 +15,7 @@ from workbench.errors import PlanError
 from workbench.paths import ROOT
 from workbench.records import ModelSource, Recipe, Regime
 from workbench.schema import SchemaError, from_mapping
+from workbench.texts import read_entries, spread
 
 LAMBDA_MEMORY_MB = range(128, 10_241)
 PLAN_FILE = "workbench.toml"
@@ -47,7 +48,7 @@ class Contender:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Workload:
-    """The diary entries that are sent, a TSV file with a `text` column; `entries` of them are used."""
+    """The labelled diary entries: `entries` of them are sent when speed is measured, all judge accuracy."""
 
     file: str
     entries: int
@@ -55,9 +56,15 @@ class Workload:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Gates:
-    """What a variant must hold before its speed counts; agreement as a share, the rest in ms and as a share."""
+    """What a variant must hold before its speed counts.
+
+    Shares: how often its main emotion is fp32's, how far macro-F1 may fall (the whole 95 % interval), which part of the
+    memory size it may use, and which part of fp32's recall of an emotion it must keep. `init_ms` is in ms.
+    """
 
     label_agreement: float
+    macro_f1_drop: float
+    recall_kept: float
     init_ms: float
     peak_memory_share: float
 
@@ -123,29 +130,17 @@ def shorten(plan: Plan) -> Plan:
 
 
 def read_texts(workload: Workload) -> tuple[str, ...]:
-    """The workload's diary texts, evenly spread over the file so that its mix of lengths is kept."""
-    header, *rows = (line.split("\t") for line in _workload_text(ROOT / workload.file).splitlines())
-    for number, row in enumerate(rows, 2):
-        if len(row) != len(header):
-            happened = f"{workload.file}:{number} has {len(row)} columns, its header {len(header)}"
-            raise PlanError(happened, "mend that line: one entry a line, columns separated by tabs")
-    if "text" not in header or len(rows) < workload.entries:
-        happened = f"{workload.file} has {len(rows)} entries and the columns {', '.join(header)}"
-        raise PlanError(happened, f"give it a `text` column and at least workload.entries = {workload.entries} rows")
-    column = header.index("text")
-    return tuple(rows[index * len(rows) // workload.entries][column] for index in range(workload.entries))
+    """The workload's diary texts, evenly spread over its file so that the mix of lengths is kept."""
+    entries = read_entries(ROOT / workload.file)
+    if len(entries) < workload.entries:
+        happened = f"{workload.file} has {len(entries)} entries, workload.entries asks for {workload.entries}"
+        raise PlanError(happened, "ask for fewer or write more")
+    return tuple(entry.text for entry in spread(entries, workload.entries))
 
 
 def texts_sha256(texts: tuple[str, ...]) -> str:
     """The identity of a workload: figures of different workloads are never mixed."""
     return hashlib.sha256("\n".join(texts).encode()).hexdigest()
-
-
-def _workload_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise PlanError(f"{path.name} is not UTF-8 at byte {error.start}", "save it as UTF-8") from error
 
 
 def _read(path: Path) -> Plan:
@@ -196,6 +191,14 @@ def _checks(plan: Plan) -> list[tuple[bool, str, str, Any]]:
             "mend the path",
         ),
         (not 0 <= plan.gates.label_agreement <= 1, "gates.label_agreement", "is no share", "use 0 to 1"),
+        (not 0 <= plan.gates.macro_f1_drop <= 1, "gates.macro_f1_drop", "is no share", "use 0 to 1"),
+        (not 0 <= plan.gates.recall_kept <= 1, "gates.recall_kept", "is no share", "use 0 to 1"),
+        (
+            not any(not recipe.steps for recipe in plan.recipes),
+            "recipes",
+            "lack the reference",
+            "add one without steps",
+        ),
         (not 0 < plan.gates.peak_memory_share <= 1, "gates.peak_memory_share", "is no share", "use 0 to 1"),
         (not 0 <= plan.objective.cold_share <= 1, "objective.cold_share", "is no share", "use 0 to 1"),
         (

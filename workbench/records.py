@@ -19,23 +19,30 @@ Activation = Literal["softmax", "sigmoid"]
 class ModelSource:
     """Where a model comes from: `builtin`, a folder (starts with `.` or `/`) or a hub id with its 40-hex revision.
 
-    `labels` and `activation` replace what the checkpoint says of itself; `speed_only` allows an untrained head.
+    `labels` and `activation` replace what the checkpoint says of itself, `label_map` names the map to the eight
+    emotions where the labels do not tell; `speed_only` allows an untrained head.
     """
 
     where: str
     revision: str | None = None
     labels: tuple[str, ...] = ()
     activation: Activation | None = None
+    label_map: str | None = None
     speed_only: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelFacts:
-    """What was found in a loaded checkpoint; `sha256` covers its weights, configuration and tokenizer."""
+    """What was found in a loaded checkpoint; `sha256` covers its weights, configuration and tokenizer.
+
+    `emotions` is each label's emotion, `thresholds` the score from which an emotion counts as present.
+    """
 
     source: ModelSource
     family: str
     labels: tuple[str, ...]
+    emotions: tuple[str, ...]
+    thresholds: dict[str, float]
     activation: Activation
     max_tokens: int
     vocabulary_size: int
@@ -63,10 +70,20 @@ class Parity:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class FloatNode:
+    """A node kept in float: what it costs in bytes and the label agreement reached with it (and those before it)."""
+
+    name: str
+    added_bytes: int
+    label_agreement: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Variant:
     """One optimized form of the model: a folder whose `variant.json` is this record.
 
-    `optimize_at_load` is False where the graph was saved as onnxruntime would optimize it.
+    `optimize_at_load` is False where the graph was saved as onnxruntime would optimize it; `float_nodes` are those
+    that the step `keep-sensitive` left out of int8, the worst first.
     """
 
     recipe: Recipe
@@ -77,6 +94,7 @@ class Variant:
     part_bytes: dict[str, int]
     graph_nodes: int
     optimize_at_load: bool
+    float_nodes: tuple[FloatNode, ...]
     versions: dict[str, str]
     parity: Parity
     built_from: str
@@ -122,6 +140,30 @@ class Measurement:
     def key(self) -> tuple[str, str, int]:
         """What makes a sample unique in its run."""
         return (self.kind, self.cell.id, self.round)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Quality:
+    """A variant's answers to a labelled data set, through the shipped function: scores (entries x eight emotions).
+
+    `gold` has each entry's emotions by place among the eight, the main one first where the data set names one; `cpu`
+    is `native`, or the feature level that the processor was reduced to.
+    """
+
+    function: str
+    sha256: str
+    dataset: str
+    cpu: str
+    gold: tuple[tuple[int, ...], ...]
+    scores: tuple[tuple[float, ...], ...]
+    dataset_sha256: str
+    machine_sha256: str
+    taken_at: str
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What makes it unique in its run."""
+        return (self.function, self.dataset, self.cpu)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

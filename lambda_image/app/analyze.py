@@ -17,6 +17,7 @@ _manifest = manifests.read(FOLDER)
 _verification = manifests.verify_in_background(FOLDER, _manifest)
 
 from .classifier import Classifier  # noqa: E402
+from .emotions import EMOTIONS  # noqa: E402
 from .problems import find_problem, problem  # noqa: E402
 
 _imported = time.perf_counter()
@@ -27,6 +28,7 @@ _identity = {
     "sha256": _manifest["sha256"],
     "trained": _manifest["model"]["trained"],
 }
+_thresholds = _manifest["model"]["thresholds"]
 _is_cold = True
 
 
@@ -45,13 +47,15 @@ def handler(event, context):
 def _analyze(text):
     global _is_cold
     started = time.perf_counter()
-    scores, tokens, truncated = _classifier.classify(text)
+    labels, scores, tokens, truncated = _classifier.classify(text)
     was_cold, _is_cold = _is_cold, False
     emotion = max(scores, key=scores.get)
     return {
         "emotion": emotion,
-        "score": scores[emotion],
+        "emotion_ko": EMOTIONS[emotion],
         "scores": scores,
+        "present": [name for name, score in scores.items() if score >= _thresholds[name]],
+        "labels": labels,
         "tokens": tokens,
         "truncated": truncated,
         "cold": was_cold,

@@ -1,5 +1,6 @@
 """The emotion classifier: a variant folder in, label scores out, through onnxruntime, tokenizers and numpy alone."""
 
+import operator
 import os
 import time
 
@@ -7,6 +8,7 @@ import numpy
 import onnxruntime
 from tokenizers import Tokenizer
 
+from .emotions import EMOTIONS
 from .manifest import InitError
 
 
@@ -19,7 +21,8 @@ def _sigmoid(logits):
     return 1 / (1 + numpy.exp(-logits))
 
 
-ACTIVATIONS = {"softmax": _softmax, "sigmoid": _sigmoid}
+# How logits become scores, and how the scores of labels that share an emotion become that emotion's.
+ACTIVATIONS = {"softmax": (_softmax, operator.add), "sigmoid": (_sigmoid, max)}
 
 
 class Stopwatch:
@@ -59,10 +62,14 @@ class Classifier:
         clock.lap("verify_ms")
         self.load_ms = clock.laps_ms
         self._labels = manifest["model"]["labels"]
-        self._activate = ACTIVATIONS[manifest["model"]["activation"]]
+        self._emotions = manifest["model"]["emotions"]
+        self._activate, self._join = ACTIVATIONS[manifest["model"]["activation"]]
 
     def classify(self, text):
-        """Return ({label: score from 0 to 1}, number of tokens, whether the text was cut to fit)."""
+        """Return (scores by label, scores by emotion, number of tokens, whether the text was cut to fit).
+
+        Scores are 0 to 1; all eight emotions are there, those that no label leads to with 0.
+        """
         encoding = self._tokenizer.encode(text)
         arrays = {
             "input_ids": encoding.ids,
@@ -70,8 +77,12 @@ class Classifier:
             "token_type_ids": encoding.type_ids,
         }
         feeds = {name: numpy.array([arrays[name]], dtype=numpy.int64) for name in self._inputs}
-        scores = self._activate(self._session.run(None, feeds)[0][0])
-        return dict(zip(self._labels, scores.tolist(), strict=True)), len(encoding.ids), bool(encoding.overflowing)
+        scores = self._activate(self._session.run(None, feeds)[0][0]).tolist()
+        emotions = dict.fromkeys(EMOTIONS, 0.0)
+        for emotion, score in zip(self._emotions, scores, strict=True):
+            emotions[emotion] = self._join(emotions[emotion], score)
+        labels = dict(zip(self._labels, scores, strict=True))
+        return labels, emotions, len(encoding.ids), bool(encoding.overflowing)
 
 
 def _load_tokenizer(path, max_tokens):

@@ -6,9 +6,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from optimize.builtin import EMOTIONS, VOCABULARY_SIZE, make
-from optimize.sources import load_checkpoint, load_tokenizer
+from optimize.builtin import PACKED, VOCABULARY_SIZE, make
+from optimize.sources import inspect, load_checkpoint, load_model, load_tokenizer
+from optimize.train import pack
 from tests.pipeline import tiny
+from workbench.emotions import EMOTIONS
 from workbench.errors import SourceError
 from workbench.records import ModelSource
 
@@ -115,17 +117,45 @@ def test_the_builtin_model_has_the_real_shape(tmp_path) -> None:
     """The built-in checkpoint is KcELECTRA-base v2022's shape with a vocabulary that reads Korean, twice the same."""
     make(tmp_path / "one")
     make(tmp_path / "two")
-    facts = load_checkpoint(ModelSource(where="builtin", speed_only=True), tmp_path / "one")
-    again = load_checkpoint(ModelSource(where="builtin", speed_only=True), tmp_path / "two")
-    assert (facts.vocabulary_size, facts.max_tokens, facts.labels, facts.trained) == (
-        VOCABULARY_SIZE,
-        512,
-        EMOTIONS,
-        False,
-    )
+    facts, again = (inspect(ModelSource(where="builtin"), tmp_path / name) for name in ("one", "two"))
+    assert (facts.vocabulary_size, facts.max_tokens, facts.emotions) == (VOCABULARY_SIZE, 512, EMOTIONS)
+    assert facts.trained
     assert facts.parameters > 127_000_000
     assert facts.sha256 == again.sha256
     tokenizer = load_tokenizer(tmp_path / "one")
     assert len(tokenizer) == VOCABULARY_SIZE
     ids = [token for text in tiny.TEXTS for token in tokenizer(text)["input_ids"]]
     assert ids.count(tokenizer.unk_token_id) < 0.01 * len(ids)
+
+
+def test_growing_changes_no_answer(tmp_path) -> None:
+    """On diary texts the grown 12 x 768 model's logits are the shipped small model's within 1e-4."""
+    make(tmp_path)
+    tokenizer, grown, small = load_tokenizer(tmp_path), load_model(tmp_path), pack.load(PACKED)
+    for text in tiny.TEXTS:
+        inputs = tokenizer(text, return_tensors="pt")
+        with torch.inference_mode():
+            torch.testing.assert_close(grown(**inputs).logits, small(**inputs).logits, atol=1e-4, rtol=0)
+
+
+PLAIN = {
+    "오늘 승진해서 정말 행복하다": "joy",
+    "친구와 크게 싸워서 너무 화가 난다": "anger",
+    "내일 면접이라 떨리고 걱정된다": "anxiety",
+    "하루 종일 일해서 지친다": "weariness",
+}
+
+
+def test_plain_feelings_come_out_right(tmp_path) -> None:
+    """Four sentences that name a feeling get that feeling from the shipped weights."""
+    make(tmp_path)
+    tokenizer, small = load_tokenizer(tmp_path), pack.load(PACKED)
+    for text, emotion in PLAIN.items():
+        with torch.inference_mode():
+            logits = small(**tokenizer(text, return_tensors="pt")).logits[0]
+        assert small.config.id2label[int(logits.argmax())] == emotion
+
+
+def test_the_shipped_weights_are_small() -> None:
+    """The packed weights are at most 16 MB."""
+    assert (PACKED / "model.safetensors").stat().st_size <= 16_000_000

@@ -47,10 +47,10 @@ def model(request, tmp_path_factory):
 def build_variant(model, name: str):
     folder, facts = model
     folders = (folder / "checkpoint", folder / "export", folder / "variants" / name)
-    return build(Recipe(name=name, steps=STEPS[name]), facts, folders, TEXTS)
+    return build(Recipe(name=name, steps=STEPS[name]), facts, folders, TEXTS, 0.9)
 
 
-def classify(folder, text: str) -> tuple[dict[str, float], int, bool]:
+def classify(folder, text: str) -> tuple[dict[str, float], dict[str, float], int, bool]:
     manifest = manifests.read(str(folder))
     verification = manifests.verify_in_background(str(folder), manifest)
     return Classifier(str(folder), manifest, verification, 1).classify(text)
@@ -85,7 +85,7 @@ def test_the_shipped_classifier_answers_like_torch(model) -> None:
         with torch.inference_mode():
             logits = torch_model(**inputs).logits[0]
         expected = logits.sigmoid() if facts.activation == "sigmoid" else logits.softmax(0)
-        scores, tokens, truncated = classify(folder / "variants" / "fp32", text)
+        scores, _, tokens, truncated = classify(folder / "variants" / "fp32", text)
         assert list(scores) == list(facts.labels)
         np.testing.assert_allclose(list(scores.values()), expected.numpy(), atol=1e-4)
         assert tokens == inputs["input_ids"].shape[1]

@@ -15,11 +15,11 @@ from transformers import (
     RobertaTokenizerFast,
 )
 
-from optimize.builtin import VOCABULARY
+from optimize.builtin import PACKED
 from workbench.plan import Workload, read_texts
 
 TEXTS = read_texts(Workload(file="bench/diaries.tsv", entries=20))
-LABELS = ("기쁨", "슬픔", "분노")
+LABELS = ("joy", "sadness", "anger")
 SHAPE = {
     "hidden_size": 64,
     "num_hidden_layers": 2,
@@ -55,7 +55,7 @@ def make(family: str, folder: Path, *, multi_label: bool = False) -> Path:
 
 
 def _word_pieces(folder: Path) -> BertTokenizerFast:
-    words = VOCABULARY.read_text(encoding="utf-8").splitlines()[:4000]
+    words = (PACKED / "vocab.txt").read_text(encoding="utf-8").splitlines()[:4000]
     (folder / "vocab.txt").write_text("\n".join(words) + "\n", encoding="utf-8")
     return BertTokenizerFast(str(folder / "vocab.txt"), do_lower_case=False, model_max_length=128)
 

@@ -9,9 +9,10 @@ from bench.evidence import Evidence
 from bench.functions import Function
 from bench.runs import FORMAT, Contest, Run
 from workbench import paths
+from workbench.emotions import EMOTIONS
 from workbench.machine import Machine
 from workbench.plan import Plan, load
-from workbench.records import Cell, Measurement, ModelFacts, ModelSource, Parity, Recipe, Variant, fingerprint
+from workbench.records import Cell, Measurement, ModelFacts, ModelSource, Parity, Quality, Recipe, Variant, fingerprint
 
 MACHINE = Machine(
     cpu="a cpu", cores=2, memory_mb=8192, flags=("avx2",), kernel="6", architecture="x86_64", limits="cgroup-v2"
@@ -19,7 +20,9 @@ MACHINE = Machine(
 FACTS = ModelFacts(
     source=ModelSource(where="./model"),
     family="electra",
-    labels=("기쁨", "슬픔"),
+    labels=EMOTIONS,
+    emotions=EMOTIONS,
+    thresholds=dict.fromkeys(EMOTIONS, 0.5),
     activation="softmax",
     max_tokens=512,
     vocabulary_size=100,
@@ -72,6 +75,7 @@ def variant(name: str, *, size_bytes: int = 100, agreement: float = 1.0, steps: 
         part_bytes={},
         graph_nodes=1,
         optimize_at_load=True,
+        float_nodes=(),
         versions={},
         parity=Parity(texts=10, longest_tokens=9, max_logit_difference=0.1, label_agreement=agreement),
         built_from="",
@@ -79,7 +83,13 @@ def variant(name: str, *, size_bytes: int = 100, agreement: float = 1.0, steps: 
 
 
 def evidence(
-    plan: Plan, variants: list[Variant], cold_ms: dict[str, list[float]], *, peak_mb: float = 200.0, outcome: str = "ok"
+    plan: Plan,
+    variants: list[Variant],
+    cold_ms: dict[str, list[float]],
+    *,
+    peak_mb: float = 200.0,
+    outcome: str = "ok",
+    wrong: dict[str, int] | None = None,
 ) -> Evidence:
     """A run in which every function has the given cold starts at every memory size, and warm answers of 10 ms."""
     known = {one.recipe.name: one for one in variants}
@@ -111,7 +121,25 @@ def evidence(
         for number, value in enumerate(values)
     ]
     warm = [sample(name, size, "warm", 0, {"warm_ms": 10.0}, "ok") for name in cold_ms for size in plan.bench.memory_mb]
-    return Evidence(run=run, samples=(*samples, *warm))
+    answers = [quality(name, (wrong or {}).get(name, 0)) for name in known]
+    return Evidence(run=run, samples=(*samples, *warm), qualities=tuple(answers))
+
+
+def quality(name: str, wrong: int = 0, *, cpu: str = "native", dataset: str = "diaries", entries: int = 400) -> Quality:
+    """Answers to entries of all eight emotions in turn, all right but for the first `wrong` ones, which are the next."""
+    gold = [number % 8 for number in range(entries)]
+    found = [(label + 1) % 8 if number < wrong else label for number, label in enumerate(gold)]
+    return Quality(
+        function=name,
+        sha256=fingerprint(name),
+        dataset=dataset,
+        cpu=cpu,
+        gold=tuple((label,) for label in gold),
+        scores=tuple(tuple(0.9 if place == label else 0.1 for place in range(8)) for label in found),
+        dataset_sha256="d" * 64,
+        machine_sha256=fingerprint(MACHINE),
+        taken_at="2026-01-01T00:00:00+00:00",
+    )
 
 
 def sample(name: str, memory_mb: int, kind: str, number: int, values: dict[str, float], outcome: str) -> Measurement:
