@@ -33,7 +33,7 @@ def build(folder: Path) -> Path:
 
 
 def supported(library: Path, python: Path) -> bool:
-    """Whether a process of `python` under `environment(library)` is told of AVX2 and nothing beyond, asked in one."""
+    """Whether `python` under `environment(library)` is told of AVX2 and nothing wider, as a CPU with no more is too."""
     masked = os.environ | environment(library)
     return subprocess.run([python, "-c", PROBE], env=masked, stderr=subprocess.DEVNULL).returncode == 0
 

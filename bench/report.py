@@ -12,13 +12,19 @@ from bench.evidence import Evidence
 from bench.quality import AVX2, DIARIES, KOTE
 from bench.statistics import median, paired_ratio
 from workbench.emotions import EMOTIONS
+from workbench.paths import ROOT
 from workbench.records import Interval, Verdict
 from workbench.store import read, write, write_text
 
+BUILTIN_WEIGHTS = ROOT / "optimize" / "builtin" / "model.safetensors"
 PHASES = ("interpreter_ms", "imports_ms", "verify_ms", "tokenizer_ms", "session_ms", "first_answer_ms")
 UNTRAINED = (
-    "**The built-in weights are random: these figures are about speed and size alone, and the answers mean nothing.** "
-    "The agreement gate is therefore shown but not applied."
+    "**The model's classification head is untrained: these figures are about speed and size alone, and the answers mean "
+    "nothing.** The accuracy gates are therefore not applied."
+)
+BUILTIN = (
+    "Speed and size are those of a KcELECTRA-base, whose exact shape the built-in model has. Its accuracy is its own (a "
+    "small model, grown: [model card](../optimize/builtin/MODEL_CARD.md)) and says nothing about KcELECTRA's."
 )
 UNLIMITED = "**Nothing limited memory or CPU on this machine, so the memory sizes differ in name only.**"
 
@@ -76,6 +82,8 @@ def summary(evidence: Evidence, verdict: Verdict, run: str) -> dict[str, dict[st
     }
     figures["size_ratio_vs_fp32"] = _exact(sizes[verdict.winner] / sizes["fp32"])
     figures |= _accuracy_figures(evidence, verdict.winner)
+    if evidence.run.plan.model.where == "builtin":
+        figures["weights_mb"] = _exact(BUILTIN_WEIGHTS.stat().st_size / 1e6)
     figures["variants"] = _exact(len(_ours(evidence)))
     figures["memory_sizes"] = _exact(len(evidence.run.plan.bench.memory_mb))
     figures["cold_samples_per_cell"] = _exact(_fewest_cold_samples(evidence))
@@ -229,12 +237,14 @@ def _method(evidence: Evidence) -> str:
 
 
 def _warnings(evidence: Evidence) -> list[str]:
-    trained = all(contest.variant.model.trained for contest in evidence.run.contests if contest.variant)
-    return [
-        text
-        for text, applies in ((UNTRAINED, not trained), (UNLIMITED, evidence.run.machine.limits == "none"))
-        if applies
-    ]
+    run = evidence.run
+    trained = all(contest.variant.model.trained for contest in run.contests if contest.variant)
+    cases = (
+        (UNTRAINED, not trained),
+        (BUILTIN, run.plan.model.where == "builtin"),
+        (UNLIMITED, run.machine.limits == "none"),
+    )
+    return [text for text, applies in cases if applies]
 
 
 def _margin(verdict: Verdict) -> str:

@@ -31,8 +31,8 @@ def test_a_folder_is_loaded_as_what_it_is(tmp_path, family, multi_label) -> None
 
 def test_the_plan_may_name_labels_and_activation(tmp_path) -> None:
     """What the plan says of labels and activation replaces the checkpoint's own words."""
-    facts = load(tiny.make("bert", tmp_path / "model"), tmp_path, labels=("가", "나", "다"), activation="sigmoid")
-    assert (facts.labels, facts.activation) == (("가", "나", "다"), "sigmoid")
+    facts = load(tiny.make("bert", tmp_path / "model"), tmp_path, labels=("calm", "anger", "joy"), activation="sigmoid")
+    assert (facts.labels, facts.activation) == (("calm", "anger", "joy"), "sigmoid")
 
 
 def change_config(folder, **changes) -> None:
