@@ -24,20 +24,21 @@ QUANTIZED_OPERATORS = {
     "int8-channel": MATRIX_OPERATORS,
     "int8-embeddings": ("Gather", "EmbedLayerNormalization"),
 }
+ORDER = (FUSE, *QUANTIZED_OPERATORS, KEEP, MAPPED)
 
 
 def check(recipe: Recipe) -> None:
     """Raise `PlanError` if the steps of `recipe` are unknown, repeated, contradictory or out of order."""
-    known = (FUSE, *QUANTIZED_OPERATORS, KEEP, MAPPED)
-    unknown = [step for step in recipe.steps if step not in known]
+    steps = recipe.steps
+    unknown = [step for step in steps if step not in ORDER]
     if unknown:
-        raise PlanError(f"recipe {recipe.name!r} has an unknown step {unknown[0]!r}", f"known are: {', '.join(known)}")
-    if FUSE in recipe.steps[1:]:
-        raise PlanError(f"recipe {recipe.name!r} fuses after another step", f"put {FUSE!r} first, once")
-    if MAPPED in recipe.steps[:-1]:
-        raise PlanError(f"recipe {recipe.name!r} goes on after {MAPPED!r}", f"put {MAPPED!r} last, once")
-    if len(set(recipe.steps)) < len(recipe.steps) or {"int8-tensor", "int8-channel"} <= set(recipe.steps):
-        raise PlanError(f"recipe {recipe.name!r} quantizes the same weights twice", "keep one int8 step for each part")
+        raise PlanError(f"recipe {recipe.name!r} has an unknown step {unknown[0]!r}", f"known are: {', '.join(ORDER)}")
+    if list(steps) != sorted(set(steps), key=ORDER.index):
+        raise PlanError(f"recipe {recipe.name!r} has steps out of order or twice", f"the order is {', '.join(ORDER)}")
+    if {"int8-tensor", "int8-channel"} <= set(steps):
+        raise PlanError(f"recipe {recipe.name!r} quantizes the same weights twice", "keep one of the two int8 steps")
+    if KEEP in steps and not QUANTIZED_OPERATORS.keys() & set(steps):
+        raise PlanError(f"recipe {recipe.name!r} has no int8 step for {KEEP!r} to keep nodes from", "add one before it")
 
 
 def apply(

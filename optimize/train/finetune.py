@@ -4,7 +4,6 @@ import json
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
@@ -77,6 +76,6 @@ def run(
         bf16=bf16,
     )
     tokenizer.save_pretrained(out)
-    scores = score.scores(score.logits_of(model, stores[1]), stores[1], np.zeros(8))
+    scores = score.scores(score.logits_of(model, stores[1]), stores[1])
     (out / "scores.json").write_text(json.dumps(scores, indent=1) + "\n", "utf-8")
     return scores

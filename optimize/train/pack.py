@@ -12,6 +12,7 @@ from workbench.errors import VariantError
 TIMES = 3
 ROWS = 54_343
 LIMIT = 16_000_000
+PRESENT = 0.5
 SCALE = ".scale"
 AIDS = ("guess.", "aside.")
 
@@ -87,11 +88,9 @@ def grown_vocabulary(tokens: list[str], rows: int = ROWS) -> list[str]:
     return tokens + [f"[unused{n}]" for n in range(rows - len(tokens))]
 
 
-def write_config(model: ElectraForSequenceClassification, path: Path, thresholds: dict[str, float]) -> None:
+def write_config(model: ElectraForSequenceClassification, path: Path) -> None:
     """Write `config.json`, with the probability from which each emotion counts as present."""
-    shape = model.config.to_diff_dict() | {
-        "thresholds": thresholds,
-        "architectures": ["ElectraForSequenceClassification"],
-    }
+    shape = model.config.to_diff_dict() | {"architectures": ["ElectraForSequenceClassification"]}
     shape.pop("output_hidden_states", None)
+    shape["thresholds"] = dict.fromkeys(model.config.label2id, PRESENT)
     path.write_text(json.dumps(shape, ensure_ascii=False, indent=1) + "\n", "utf-8")

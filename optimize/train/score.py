@@ -1,4 +1,4 @@
-"""Score a model on labelled texts, and finish a run: pack, choose thresholds, score what was packed, write the card."""
+"""Score a model on labelled texts, and finish a run: pack, score what was packed, write the card."""
 
 import json
 from pathlib import Path
@@ -26,16 +26,9 @@ def logits_of(model, store: loop.Store, tokens: int = 8192) -> np.ndarray:
     return out
 
 
-def best_thresholds(logits: np.ndarray, answers: np.ndarray) -> np.ndarray:
-    """Return for each emotion the logit above which its F1 on these texts is best."""
-    grid = np.linspace(-4, 4, 81)
-    scores = [[f1_score(answers[:, n], logits[:, n] > cut, zero_division=0) for cut in grid] for n in range(8)]
-    return grid[np.array(scores).argmax(1)]
-
-
-def scores(logits: np.ndarray, store: loop.Store, thresholds: np.ndarray) -> dict:
-    """Return macro-F1 of all emotions and, where texts name a main one, of the main emotion with each one's recall."""
-    out = {"macro_f1_all": f1_score(store.targets[:, :8], logits > thresholds, average="macro", zero_division=0)}
+def scores(logits: np.ndarray, store: loop.Store) -> dict:
+    """Return macro-F1 of all emotions (present from 0.5) and, where texts name a main one, of it, with each one's recall."""
+    out = {"macro_f1_all": f1_score(store.targets[:, :8], logits > 0, average="macro", zero_division=0)}
     if (store.mains >= 0).all():
         found = logits.argmax(1)
         recalls = recall_score(store.mains, found, average=None, labels=range(8), zero_division=0)
@@ -45,17 +38,14 @@ def scores(logits: np.ndarray, store: loop.Store, thresholds: np.ndarray) -> dic
 
 
 def finish(learnt: Path, tokenizer: ElectraTokenizerFast, judges: dict[str, tuple[str, list[Text]]], out: Path) -> dict:
-    """Pack the model of folder `learnt` into `out` with thresholds, scores and card; `judges` are (kind, texts) by name."""
+    """Pack the model of folder `learnt` into `out` with its scores and card; `judges` are (kind, texts) by name."""
     net = small.load(learnt)
-    size = pack.pack(net, out / "model.safetensors")
-    pack.write_config(net, out / "config.json", {})
+    found: dict = {"weights_bytes": pack.pack(net, out / "model.safetensors")}
+    pack.write_config(net, out / "config.json")
     packed = pack.load(out)
-    stores = {name: store_of({kind: texts}, tokenizer, MAX_TOKENS, {}) for name, (kind, texts) in judges.items()}
-    logits = {name: logits_of(packed, store) for name, store in stores.items()}
-    cuts = best_thresholds(logits["kote_tenth"], stores["kote_tenth"].targets[:, :8])
-    chances = dict(zip(EMOTIONS, (1 / (1 + np.exp(-cuts))).round(3).tolist(), strict=True))
-    pack.write_config(packed, out / "config.json", chances)
-    found = {name: scores(logits[name], stores[name], cuts) for name in stores} | {"weights_bytes": size}
+    for name, (kind, texts) in judges.items():
+        store = store_of({kind: texts}, tokenizer, MAX_TOKENS, {})
+        found[name] = {"texts": len(texts), **scores(logits_of(packed, store), store)}
     (out / "scores.json").write_text(json.dumps(found, indent=1) + "\n", "utf-8")
     card.write(found, out / "MODEL_CARD.md")
     return found

@@ -121,10 +121,11 @@ def test_a_variant_is_built_once(model) -> None:
     ("steps", "happened"),
     [
         (("fuze",), "unknown step 'fuze'"),
-        (("int8-tensor", "fuse"), "fuses after another step"),
-        (("mapped", "int8-tensor"), "goes on after 'mapped'"),
+        (("int8-tensor", "fuse"), "out of order or twice"),
+        (("mapped", "int8-tensor"), "out of order or twice"),
+        (("int8-tensor", "int8-tensor"), "out of order or twice"),
         (("int8-tensor", "int8-channel"), "quantizes the same weights twice"),
-        (("int8-tensor", "int8-tensor"), "quantizes the same weights twice"),
+        (("fuse", "keep-sensitive"), "no int8 step"),
     ],
 )
 def test_steps_that_cannot_work_are_refused(steps, happened) -> None:

@@ -7,11 +7,10 @@ import subprocess
 import sys
 from functools import partial
 
-import numpy as np
 import pytest
 import torch
 
-from optimize.train import emotions, finetune, loop, model, pretrain, score
+from optimize.train import emotions, finetune, loop, model, pretrain
 from workbench.errors import DataError, SourceError
 from workbench.paths import ROOT
 from workbench.texts import Text
@@ -47,13 +46,6 @@ def test_joined_entries_keep_the_main_emotion_of_their_lines():
     for before, after in zip(OWN, emotions.joined(OWN, random.Random(0)), strict=True):
         assert before.labels[0] == after.labels[0]
         assert before.text in after.text
-
-
-def test_thresholds_part_the_texts_as_well_as_they_can():
-    """Where the logits part the answers, the best threshold does too."""
-    logits = np.tile(np.array([[-2.0], [-1.0], [1.0], [2.0]]), 8)
-    cuts = score.best_thresholds(logits, (logits > 0).astype(float))
-    assert ((cuts >= -1) & (cuts < 1)).all()
 
 
 def trained(tokenizer, folder):
