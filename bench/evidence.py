@@ -88,8 +88,18 @@ class Evidence:
 
 
 def load(folder: Path) -> Evidence:
-    """The evidence of a run; refuses samples of another machine or workload."""
+    """The evidence of a run; refuses samples of another machine or workload.
+
+    Of several regimes or thread counts only the plan's first of each is taken: settings are never mixed in one figure.
+    """
     run, samples = runs.load_run(folder), runs.measurements(folder)
     if len({(sample.machine_sha256, sample.workload_sha256) for sample in samples}) > 1:
         raise RecordError(f"{folder} mixes machines or workloads", "delete the run and measure again")
-    return Evidence(run=run, samples=tuple(samples), qualities=tuple(runs.qualities(folder)))
+    return Evidence(run=run, samples=tuple(headline(run, samples)), qualities=tuple(runs.qualities(folder)))
+
+
+def headline(run: runs.Run, samples: list[Measurement]) -> list[Measurement]:
+    """The samples of the plan's first regime and of each function's first thread count."""
+    threads = {contest.name: contest.threads[0] for contest in run.contests}
+    regime = run.plan.bench.regimes[0]
+    return [one for one in samples if one.cell.regime == regime and one.cell.threads == threads[one.cell.function]]

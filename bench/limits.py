@@ -41,7 +41,8 @@ def _limit_memory_v1(folder: Path, size_bytes: int) -> None:
 
 def _limit_memory_v2(folder: Path, size_bytes: int) -> None:
     _control(folder / "memory.max", str(size_bytes))
-    _control(folder / "memory.swap.max", "0")
+    if (folder / "memory.swap.max").exists():
+        _control(folder / "memory.swap.max", "0")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -6,18 +6,13 @@ Refuses to add a number that is not in the records; every figure carries its int
 import os
 from pathlib import Path
 
-from bench import accuracy, figure, runs
 from bench import evidence as evidences
+from bench import figure, runs, tables
 from bench.evidence import Evidence
-from bench.quality import AVX2, DIARIES, KOTE
-from bench.statistics import median, paired_ratio
-from workbench.emotions import EMOTIONS
-from workbench.paths import ROOT
-from workbench.records import Interval, Verdict
+from bench.summary import cold_ratio, contenders, summary
+from workbench.records import Verdict
 from workbench.store import read, write, write_text
 
-BUILTIN_WEIGHTS = ROOT / "optimize" / "builtin" / "model.safetensors"
-PHASES = ("interpreter_ms", "imports_ms", "verify_ms", "tokenizer_ms", "session_ms", "first_answer_ms")
 UNTRAINED = (
     "**The model's classification head is untrained: these figures are about speed and size alone, and the answers mean "
     "nothing.** The accuracy gates are therefore not applied."
@@ -47,11 +42,11 @@ def markdown(evidence: Evidence, verdict: Verdict, folder: str) -> str:
         sentence(evidence, verdict),
         *_warnings(evidence),
         "![Cold start by memory size](cold_start.svg)",
-        f"## At {verdict.memory_mb} MB\n\n{_variants_table(evidence, verdict)}",
-        *_accuracy_section(evidence),
-        f"## Where a cold start goes at {verdict.memory_mb} MB (median ms)\n\n{_phases_table(evidence, verdict.memory_mb)}",
-        f"## Cold start by memory size (median ms, 95 % interval)\n\n{_sweep_table(evidence)}",
-        f"## Why the others lost\n\n{_losers(verdict)}",
+        f"## At {verdict.memory_mb} MB\n\n{tables.variants_table(evidence, verdict)}",
+        *tables.accuracy_section(evidence),
+        f"## Where a cold start goes at {verdict.memory_mb} MB (median ms)\n\n{tables.phases_table(evidence, verdict.memory_mb)}",
+        f"## Cold start by memory size (median ms, 95 % interval)\n\n{tables.sweep_table(evidence)}",
+        f"## Why the others lost\n\n{tables.losers(verdict)}",
         f"## How this was measured\n\n{_method(evidence)}",
     )
     return "\n\n".join(sections) + "\n"
@@ -65,153 +60,11 @@ def sentence(evidence: Evidence, verdict: Verdict) -> str:
         f"when {share:.0%} of the calls start cold."
     )
     ratios = [
-        f"Its cold start is {_ratio(cold_ratio(evidence, name, verdict))} times faster than `{name}`'s."
-        for name in _contenders(evidence)
+        f"Its cold start is {tables.ratio(cold_ratio(evidence, name, verdict))} times faster than `{name}`'s."
+        for name in contenders(evidence)
         if evidence.has_answers(name, verdict.memory_mb)
     ]
     return " ".join((lead, *ratios, _margin(verdict)))
-
-
-def summary(evidence: Evidence, verdict: Verdict, run: str) -> dict[str, dict[str, object]]:
-    """The headline figures under flat names, each with its interval, sample count and run."""
-    sizes = {contest.name: contest.size_bytes for contest in evidence.run.contests}
-    figures: dict[str, Interval] = {
-        f"cold_ratio_vs_{name}": cold_ratio(evidence, name, verdict)
-        for name in _contenders(evidence)
-        if evidence.has_answers(name, verdict.memory_mb)
-    }
-    figures["size_ratio_vs_fp32"] = _exact(sizes[verdict.winner] / sizes["fp32"])
-    figures |= _accuracy_figures(evidence, verdict.winner)
-    if evidence.run.plan.model.where == "builtin":
-        figures["weights_mb"] = _exact(BUILTIN_WEIGHTS.stat().st_size / 1e6)
-    figures["variants"] = _exact(len(_ours(evidence)))
-    figures["memory_sizes"] = _exact(len(evidence.run.plan.bench.memory_mb))
-    figures["cold_samples_per_cell"] = _exact(_fewest_cold_samples(evidence))
-    return {
-        name: {"value": one.value, "low": one.low, "high": one.high, "n": one.n, "run": run}
-        for name, one in figures.items()
-    }
-
-
-def cold_ratio(evidence: Evidence, contender: str, verdict: Verdict) -> Interval:
-    """How many times faster the winner starts than `contender`, round by round at the verdict's memory size."""
-    return paired_ratio(*evidence.paired(contender, verdict.winner, verdict.memory_mb, "cold_ms"))
-
-
-def _variants_table(evidence: Evidence, verdict: Verdict) -> str:
-    rows = [_variant_row(evidence, contest.name, verdict.memory_mb) for contest in evidence.run.contests]
-    head = ("form", "size MB", "cold start ms", "init ms", "warm ms", "peak MB", "labels as torch's", "outcome")
-    return _table(head, rows)
-
-
-def _accuracy_section(evidence: Evidence) -> list[str]:
-    """How every variant answers the labelled text, where it was asked."""
-    names = [name for name in _ours(evidence) if evidence.has_quality(name, DIARIES)]
-    if not names:
-        return []
-    count = len(evidence.quality(names[0], DIARIES).gold)
-    text = (
-        f"Main emotion of {count} labelled diary entries, through the shipped function; held to `{evidence.reference()}`. "
-        "KOTE: its held-out rows mapped to the eight, every emotion present or not."
-    )
-    head = (
-        "form",
-        "macro-F1",
-        "main emotion as fp32's",
-        "macro-F1 drop, points",
-        "on an AVX2 CPU",
-        "KOTE macro-F1",
-        *EMOTIONS,
-    )
-    rows = [_accuracy_row(evidence, name) for name in names]
-    return [f"## Accuracy and recall by emotion\n\n{text}\n\n{_table(head, rows)}"]
-
-
-def _accuracy_row(evidence: Evidence, name: str) -> tuple[str, ...]:
-    reference, quality = evidence.quality(evidence.reference(), DIARIES), evidence.quality(name, DIARIES)
-    score, drop = accuracy.macro_f1_interval(quality), accuracy.macro_f1_drop(reference, quality)
-    figures = _accuracy_figures(evidence, name)
-    other, kote = figures.get("agreement_other_cpu"), figures.get("macro_f1_kote")
-    return (
-        f"`{name}`",
-        f"{score.value:.3f} ({score.low:.3f}-{score.high:.3f})",
-        f"{figures['agreement_with_fp32'].value:.1%}",
-        f"{drop.value * 100:.1f} ({drop.low * 100:.1f} to {drop.high * 100:.1f})",
-        f"{other.value:.1%}" if other else "-",
-        f"{kote.value:.3f}" if kote else "-",
-        *(f"{recall:.2f}" for recall in accuracy.recalls(quality).values()),
-    )
-
-
-def _accuracy_figures(evidence: Evidence, name: str) -> dict[str, Interval]:
-    """The accuracy figures of a variant that the run has answers for, by their names in the summary."""
-    if not evidence.has_quality(name, DIARIES):
-        return {}
-    reference, quality = evidence.quality(evidence.reference(), DIARIES), evidence.quality(name, DIARIES)
-    agreement = accuracy.agreement(reference, quality)
-    figures = {
-        "macro_f1": accuracy.macro_f1_interval(quality),
-        "agreement_with_fp32": Interval(value=agreement, low=agreement, high=agreement, n=len(quality.gold)),
-        "macro_f1_drop": accuracy.macro_f1_drop(reference, quality),
-    }
-    if evidence.has_quality(name, DIARIES, AVX2):
-        other = accuracy.agreement_on_some(quality, evidence.quality(name, DIARIES, AVX2))
-        figures["agreement_other_cpu"] = other
-    if evidence.has_quality(name, KOTE):
-        kote = evidence.quality(name, KOTE)
-        thresholds = next(one.variant.model.thresholds for one in evidence.run.contests if one.variant)
-        value = accuracy.macro_f1_present(kote, thresholds)
-        figures["macro_f1_kote"] = Interval(value=value, low=value, high=value, n=len(kote.gold))
-    return figures
-
-
-def _variant_row(evidence: Evidence, name: str, memory_mb: int) -> tuple[str, ...]:
-    contest = next(contest for contest in evidence.run.contests if contest.name == name)
-    agreement = f"{contest.variant.parity.label_agreement:.1%}" if contest.variant else "is torch"
-    outcomes = evidence.outcomes(name, memory_mb)
-    size, outcome = f"{contest.size_bytes / 1e6:.0f}", f"{outcomes.count('ok')} of {len(outcomes)} ok"
-    if not evidence.has_answers(name, memory_mb):
-        return (f"`{name}`", size, "-", "-", "-", "-", agreement, outcome)
-    return (
-        f"`{name}`",
-        size,
-        _interval(median(evidence.cold(name, memory_mb))),
-        _interval(median(evidence.cold(name, memory_mb, "init_ms"))),
-        _interval(median(evidence.warm(name, memory_mb))),
-        f"{max(evidence.cold(name, memory_mb, 'peak_mb')):.0f}",
-        agreement,
-        outcome,
-    )
-
-
-def _phases_table(evidence: Evidence, memory_mb: int) -> str:
-    rows = []
-    for contest in evidence.run.contests:
-        found = [evidence.by_round(contest.name, memory_mb, phase).values() for phase in PHASES]
-        rows.append(
-            (f"`{contest.name}`", *(f"{median(list(values)).value:.0f}" if values else "-" for values in found))
-        )
-    return _table(("form", *(phase.removesuffix("_ms").replace("_", " ") for phase in PHASES)), rows)
-
-
-def _sweep_table(evidence: Evidence) -> str:
-    sizes = evidence.run.plan.bench.memory_mb
-    rows = [
-        (f"`{contest.name}`", *(_cold_cell(evidence, contest.name, size) for size in sizes))
-        for contest in evidence.run.contests
-    ]
-    return _table(("form", *(f"{size} MB" for size in sizes)), rows)
-
-
-def _cold_cell(evidence: Evidence, name: str, memory_mb: int) -> str:
-    values = list(evidence.by_round(name, memory_mb, "cold_ms").values())
-    failures = {outcome for outcome in evidence.outcomes(name, memory_mb) if outcome != "ok"}
-    answered = [_interval(median(values))] if values else []
-    return ", ".join([*answered, *sorted(failures)]) or "-"
-
-
-def _losers(verdict: Verdict) -> str:
-    return "\n".join(f"- `{loser.function}`: {loser.reason}." for loser in verdict.losers) or "There were no others."
 
 
 def _method(evidence: Evidence) -> str:
@@ -223,9 +76,9 @@ def _method(evidence: Evidence) -> str:
         "files in the page cache.",
         f"{sweep.cold_samples} rounds, all cells interleaved in a random order (seed {sweep.seed}); a round sends one text to "
         f"every cell. Warm: {sweep.warm_samples} requests a cell under pytest-benchmark, through the Runtime API.",
-        f"CPU: {' and '.join(regimes[regime] for regime in sweep.regimes)} a quota of memory / 1,769 MB. "
-        f"Limits: {run.machine.limits}. Place: {sweep.place}. Threads: {', '.join(map(str, sweep.threads))} for our "
-        "variants; a contender's own default unless the plan says otherwise.",
+        f"CPU: {regimes[sweep.regimes[0]]} a quota of memory / 1,769 MB. "
+        f"Limits: {run.machine.limits}. Place: {sweep.place}. Threads: {sweep.threads[0]} for our variants; a contender's "
+        "own default unless the plan says otherwise. Further regimes and thread counts are in the records alone.",
         "Intervals are 95 % percentile bootstraps of the median; ratios are medians of the rounds' own ratios.",
         f"Machine: {run.machine.cpu}, {run.machine.cores} cores, {run.machine.memory_mb} MB, "
         f"{' '.join(run.machine.flags)}, Linux {run.machine.kernel}, {run.machine.architecture}. Started {run.started_at}, "
@@ -252,41 +105,7 @@ def _margin(verdict: Verdict) -> str:
         return "It had no rival."
     if verdict.tie:
         return (
-            f"No clear winner: `{verdict.runner_up}` is within the noise ({_ratio(verdict.margin)} x its wait), "
+            f"No clear winner: `{verdict.runner_up}` is within the noise ({tables.ratio(verdict.margin)} x its wait), "
             "and fewer bytes decided."
         )
-    return f"The runner-up, `{verdict.runner_up}`, waits {_ratio(verdict.margin)} times as long."
-
-
-def _ours(evidence: Evidence) -> list[str]:
-    return [contest.name for contest in evidence.run.contests if contest.variant]
-
-
-def _contenders(evidence: Evidence) -> list[str]:
-    return [contest.name for contest in evidence.run.contests if not contest.variant]
-
-
-def _fewest_cold_samples(evidence: Evidence) -> int:
-    return min(
-        len(evidence.by_round(contest.name, size, "cold_ms"))
-        for contest in evidence.run.contests
-        for size in evidence.run.plan.bench.memory_mb
-    )
-
-
-def _exact(value: float) -> Interval:
-    return Interval(value=value, low=value, high=value, n=1)
-
-
-def _interval(one: Interval) -> str:
-    digits = 0 if one.value >= 100 else 1
-    return f"{one.value:.{digits}f} ({one.low:.{digits}f}-{one.high:.{digits}f})"
-
-
-def _ratio(one: Interval) -> str:
-    return f"{one.value:.2f} ({one.low:.2f}-{one.high:.2f})"
-
-
-def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-    rule = ("---", *("---:" for _ in head[1:]))
-    return "\n".join(f"| {' | '.join(row)} |" for row in (head, rule, *rows))
+    return f"The runner-up, `{verdict.runner_up}`, waits {tables.ratio(verdict.margin)} times as long."

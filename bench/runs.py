@@ -29,6 +29,7 @@ class Contest:
     name: str
     sha256: str
     size_bytes: int
+    threads: tuple[int, ...]
     variant: Variant | None
 
 
@@ -64,7 +65,13 @@ def open_run(
 ) -> Path:
     """The folder of the newest unfinished run with the same identity, or of a new run."""
     contests = tuple(
-        Contest(name=one.name, sha256=one.sha256, size_bytes=one.size_bytes, variant=variants.get(one.name))
+        Contest(
+            name=one.name,
+            sha256=one.sha256,
+            size_bytes=one.size_bytes,
+            threads=one.threads,
+            variant=variants.get(one.name),
+        )
         for one in functions
     )
     code = tree_sha256(Path(__file__).parent.glob("*.py"), Path(__file__).parent)

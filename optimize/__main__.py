@@ -50,13 +50,18 @@ def export_model(plan: Plan, texts: tuple[str, ...]) -> None:
 def build_variants(plan: Plan, texts: tuple[str, ...]) -> None:
     """Build every recipe of the plan into its variant folder."""
     from optimize.sources import inspect
-    from optimize.variants import build
+    from optimize.variants import Inputs, build
 
     folder = paths.model_folder(plan.model)
-    facts = inspect(plan.model, folder / "checkpoint")
+    inputs = Inputs(
+        facts=inspect(plan.model, folder / "checkpoint"),
+        checkpoint=folder / "checkpoint",
+        exported=folder / "export",
+        texts=texts,
+        agreement=plan.gates.label_agreement,
+    )
     for recipe in track(plan.recipes, description="variants"):
-        folders = (folder / "checkpoint", folder / "export", paths.variant_folder(plan.model, recipe.name))
-        variant = build(recipe, facts, folders, texts, plan.gates.label_agreement)
+        variant = build(recipe, inputs, paths.variant_folder(plan.model, recipe.name))
         if variant is None:
             print(f"{recipe.name}: unchanged")
         else:

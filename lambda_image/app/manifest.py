@@ -11,6 +11,8 @@ import os
 from concurrent.futures import Future
 from threading import Thread
 
+NEEDED_FILES = ("tokenizer.json", "model.onnx")
+
 
 class InitError(Exception):
     """The function cannot start; the message is one sentence for the operator."""
@@ -21,11 +23,15 @@ def read(folder):
     path = os.path.join(folder, "variant.json")
     try:
         with open(path, encoding="utf-8") as file:
-            return json.load(file)
+            manifest = json.load(file)
     except OSError as error:
         raise InitError(f"The variant's manifest {path} cannot be read ({error.strerror}).") from None
     except ValueError:
         raise InitError(f"The variant's manifest {path} is not JSON: build the variant again.") from None
+    missing = [name for name in NEEDED_FILES if name not in manifest.get("files", {})]
+    if missing:
+        raise InitError(f"The variant's manifest {path} does not list {missing[0]}: build the variant again.")
+    return manifest
 
 
 def verify_in_background(folder, manifest):

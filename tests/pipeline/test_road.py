@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,6 +11,8 @@ import time
 
 import pytest
 
+from bench.functions import Function
+from bench.local_lambda import LocalLambda, Settings
 from tests.pipeline import tiny
 from workbench import paths
 from workbench.records import Measurement
@@ -149,3 +152,64 @@ def test_the_contender_and_the_product_agree(road) -> None:
     product, contender = done.stdout.splitlines()
     assert product == contender
     assert len(product.split()) == 5
+
+
+@pytest.fixture
+def shipped(road, tmp_path):
+    """The shipped handler over a copy of the mapped variant, to be asked or damaged."""
+    variant = next((road[0] / "build").glob("models/*/variants/int8-channel-embeddings-mapped"))
+    shutil.copytree(variant, tmp_path / "model")
+    return Function(
+        name="shipped",
+        sha256="",
+        python=paths.environment_python("runtime"),
+        task_root=paths.ROOT / "lambda_image",
+        handler="app.analyze.handler",
+        model_folder=tmp_path / "model",
+        size_bytes=0,
+        threads=(1,),
+    )
+
+
+SETTINGS = Settings(memory_mb=2048, threads=1, regime="burst", limits="none", timeout_s=60)
+
+
+def test_every_caller_gets_an_answer_or_a_documented_code(shipped) -> None:
+    """Through the real awslambdaric a diary gets an emotion, and every bad event its code, on one process."""
+    events = {
+        '{"text": "오늘 친구와 다퉈서 속상했다"}': None,
+        '{"text": ""}': "text_empty",
+        '{"text": 7}': "text_not_a_string",
+        "{}": "text_missing",
+        "[]": "event_not_an_object",
+        '{"text": "\\ud83d"}': "text_undecodable",
+        json.dumps({"text": "가" * 10_001}): "text_too_long",
+        json.dumps({"text": "가나다 " * 2_000}): None,
+    }
+    with LocalLambda(shipped, SETTINGS) as local:
+        for event, code in events.items():
+            invocation = local.invoke(event.encode())
+            answer = json.loads(invocation.body)
+            assert invocation.outcome == "ok"
+            assert answer.get("code") == code
+            assert code or answer["emotion"] in answer["scores"]
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("model.onnx", lambda path: path.write_bytes(path.read_bytes()[:-20])),
+        ("model.onnx.data", lambda path: path.write_bytes(path.read_bytes()[:-20])),
+        ("model.onnx.data", lambda path: path.write_bytes(b"\1" + path.read_bytes()[1:])),
+        ("tokenizer.json", lambda path: path.unlink()),
+        ("variant.json", lambda path: path.write_text(path.read_text().replace('"files"', '"file"'))),
+    ],
+)
+def test_a_damaged_variant_is_refused_at_init(shipped, name, damage) -> None:
+    """Through the real awslambdaric a damaged variant ends in an init error of one sentence that names the file."""
+    damage(shipped.model_folder / name)
+    with LocalLambda(shipped, SETTINGS) as local:
+        invocation = local.invoke(b'{"text": "x"}')
+    assert invocation.outcome == "init_error"
+    assert name in invocation.detail
+    assert "\n" not in invocation.detail

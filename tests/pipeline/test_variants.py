@@ -12,12 +12,14 @@ from optimize import recipes
 from optimize.export import export
 from optimize.parity import parity_texts
 from optimize.sources import load_checkpoint, load_model, load_tokenizer
-from optimize.variants import build
+from optimize.variants import Inputs, build
 from tests.pipeline import tiny
 from workbench.errors import PlanError
-from workbench.records import ModelSource, Recipe
+from workbench.records import ModelSource, Recipe, Variant
+from workbench.store import read
 
 TEXTS = parity_texts(tiny.TEXTS)
+LEAST = 0.9
 STEPS = {
     "fp32": (),
     "fused": ("fuse",),
@@ -27,6 +29,7 @@ STEPS = {
     "channel": ("fuse", "int8-channel"),
     "channel-embeddings": ("fuse", "int8-channel", "int8-embeddings"),
     "channel-embeddings-mapped": ("fuse", "int8-channel", "int8-embeddings", "mapped"),
+    "channel-repaired": ("fuse", "int8-channel", "keep-sensitive"),
     "unfused-channel-embeddings": ("int8-channel", "int8-embeddings"),
 }
 
@@ -46,8 +49,10 @@ def model(request, tmp_path_factory):
 
 def build_variant(model, name: str):
     folder, facts = model
-    folders = (folder / "checkpoint", folder / "export", folder / "variants" / name)
-    return build(Recipe(name=name, steps=STEPS[name]), facts, folders, TEXTS, 0.9)
+    inputs = Inputs(
+        facts=facts, checkpoint=folder / "checkpoint", exported=folder / "export", texts=TEXTS, agreement=LEAST
+    )
+    return build(Recipe(name=name, steps=STEPS[name]), inputs, folder / "variants" / name)
 
 
 def classify(folder, text: str) -> tuple[dict[str, float], dict[str, float], int, bool]:
@@ -104,6 +109,15 @@ def test_embeddings_and_fusing_do_what_they_are_for(model) -> None:
         variants["tensor-embeddings"]["part_bytes"]["embeddings"] < variants["tensor"]["part_bytes"]["embeddings"] / 3
     )
     assert "model.onnx.data" in variants["channel-embeddings-mapped"]["files"]
+
+
+def test_a_repaired_variant_reaches_the_agreement_it_was_asked_for(model) -> None:
+    """With `keep-sensitive` the labels agree with torch's as often as the gate asks, and the kept nodes are recorded."""
+    variant = build_variant(model, "channel-repaired") or read(
+        model[0] / "variants" / "channel-repaired" / "variant.json", Variant, ""
+    )
+    assert variant.parity.label_agreement >= LEAST
+    assert not variant.float_nodes or variant.float_nodes[-1].label_agreement >= LEAST
 
 
 def test_a_variant_is_built_once(model) -> None:

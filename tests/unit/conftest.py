@@ -98,6 +98,7 @@ def evidence(
             name=name,
             sha256=fingerprint(name),
             size_bytes=known[name].size_bytes if name in known else 1000,
+            threads=(1,),
             variant=known.get(name),
         )
         for name in cold_ms
@@ -142,14 +143,16 @@ def quality(name: str, wrong: int = 0, *, cpu: str = "native", dataset: str = "d
     )
 
 
-def sample(name: str, memory_mb: int, kind: str, number: int, values: dict[str, float], outcome: str) -> Measurement:
+def sample(
+    name: str, memory_mb: int, kind: str, number: int, values: dict[str, float], outcome: str, regime: str = "burst"
+) -> Measurement:
     """One measurement record."""
     cell = Cell(
         function=name,
         sha256=fingerprint(name),
         memory_mb=memory_mb,
         threads=1,
-        regime="burst",
+        regime=regime,
         place="process",
         limits="cgroup-v2",
         architecture="x86_64",

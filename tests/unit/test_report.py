@@ -6,8 +6,10 @@ import json
 import pytest
 
 from bench.choose import decide
-from bench.report import markdown, summary
-from tests.unit.conftest import FACTS, evidence, variant
+from bench.evidence import headline
+from bench.report import markdown
+from bench.summary import summary
+from tests.unit.conftest import FACTS, evidence, sample, variant
 
 COLD = {"fp32": [400.0, 410.0, 390.0], "small": [100.0, 105.0, 98.0], "plan": [900.0, 840.0, 882.0]}
 FORMS = [variant("fp32", size_bytes=400), variant("small", size_bytes=100)]
@@ -65,3 +67,10 @@ def test_a_cell_that_never_answered_shows_its_outcome(plan) -> None:
     text = markdown(broken, decide(broken, "e"), "x")
     assert "| `plan` | oom | oom | oom | oom |" in text
     assert "0 of 4 ok" in text
+
+
+def test_settings_are_never_mixed_in_one_figure(plan) -> None:
+    """Samples of a second regime stay in the records and out of the figures of the first."""
+    found = evidence(plan, FORMS, COLD)
+    other = sample("small", 2048, "cold", 0, {"cold_ms": 9000.0}, "ok", regime="throttled")
+    assert headline(found.run, [*found.samples, other]) == list(found.samples)
