@@ -13,7 +13,7 @@ from pathlib import Path
 
 ROOT = Path("/sys/fs/cgroup")
 MB_PER_VCPU = 1769  # AWS Lambda, "Configure function memory": 1,769 MB is one vCPU of time
-CPU_PERIOD_US = 20_000
+CPU_PERIOD_US = 20_000  # Linux's default of 100 ms would let a short request run unthrottled
 VISIBLE_CORES = ((3008, 2), (5307, 3), (7076, 4), (8845, 5))  # (up to MB, cores); observed publicly, not documented
 MOST_VISIBLE_CORES = 6
 REMOVE_TRIES = 100

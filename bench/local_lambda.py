@@ -112,7 +112,8 @@ class LocalLambda:
     def __init__(
         self, function: Function, settings: Settings, *, port: int = 0, log: int | None = subprocess.DEVNULL
     ) -> None:
-        self._function, self._settings, self._log = function, settings, log
+        self.settings = settings
+        self._function, self._log = function, log
         self._process: _Process | None = None
         self._one_at_a_time = threading.Lock()
         self._server = ThreadingHTTPServer(("127.0.0.1", port), _request_handler(self))
@@ -134,14 +135,14 @@ class LocalLambda:
             is_cold = self._process is None or not self._process.is_alive()
             if is_cold:
                 self._stop_process()
-                self._process = _Process(self._function, self._settings, self.address, self._log)
+                self._process = _Process(self._function, self.settings, self.address, self._log)
             process = self._process
             assert process is not None
             process.requests.put(body)
             try:
-                outcome, answer = process.results.get(timeout=self._settings.timeout_s)
+                outcome, answer = process.results.get(timeout=self.settings.timeout_s)
             except queue.Empty:
-                outcome, answer = "timeout", f"no answer within {self._settings.timeout_s} s".encode()
+                outcome, answer = "timeout", f"no answer within {self.settings.timeout_s} s".encode()
             invocation = _describe(process, outcome, answer, is_cold)
             if outcome not in ("ok", "handler_error"):
                 self._stop_process()
@@ -223,7 +224,7 @@ def _request_handler(function: LocalLambda) -> type[BaseHTTPRequestHandler]:
             if body is None:
                 self.close_connection = True
                 return None
-            deadline = int((time.time() + function._settings.timeout_s) * 1000)
+            deadline = int((time.time() + function.settings.timeout_s) * 1000)
             headers = {
                 "Lambda-Runtime-Aws-Request-Id": str(uuid.uuid4()),
                 "Lambda-Runtime-Deadline-Ms": str(deadline),

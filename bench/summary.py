@@ -18,7 +18,7 @@ def summary(evidence: Evidence, verdict: Verdict, run: str) -> dict[str, dict[st
         for name in contenders(evidence)
         if evidence.has_answers(name, verdict.memory_mb)
     }
-    figures["size_ratio_vs_fp32"] = _exact(sizes[verdict.winner] / sizes["fp32"])
+    figures["size_ratio_vs_fp32"] = _exact(sizes[verdict.winner] / sizes[evidence.reference()])
     figures |= accuracy_figures(evidence, verdict.winner)
     if evidence.run.plan.model.where == "builtin":
         figures["weights_mb"] = _exact(BUILTIN_WEIGHTS.stat().st_size / 1e6)

@@ -68,7 +68,7 @@ def _accuracy_row(evidence: Evidence, name: str) -> tuple[str, ...]:
         f"`{name}`",
         f"{score.value:.3f} ({score.low:.3f}-{score.high:.3f})",
         f"{figures['agreement_with_fp32'].value:.1%}",
-        f"{drop.value * 100:.1f} ({drop.low * 100:.1f} to {drop.high * 100:.1f})",
+        f"{_points(drop.value)} ({_points(drop.low)} to {_points(drop.high)})",
         f"{other.value:.1%}" if other else "-",
         f"{kote.value:.3f}" if kote else "-",
         *(f"{recall:.2f}" for recall in accuracy.recalls(quality).values()),
@@ -103,6 +103,11 @@ def _cold_cell(evidence: Evidence, name: str, memory_mb: int) -> str:
 
 def losers(verdict: Verdict) -> str:
     return "\n".join(f"- `{loser.function}`: {loser.reason}." for loser in verdict.losers) or "There were no others."
+
+
+def _points(share: float) -> str:
+    """A share as percentage points, without a negative zero."""
+    return f"{round(share * 100, 1) + 0:.1f}"
 
 
 def _interval(one: Interval) -> str:

@@ -21,7 +21,7 @@ from workbench.errors import SourceError
 from workbench.labels import emotions_of
 from workbench.paths import ROOT
 from workbench.records import Activation, ModelFacts, ModelSource
-from workbench.store import tree_sha256
+from workbench.store import tree_sha256, write_text
 
 FAMILIES = ("electra", "bert", "roberta")
 NEEDED_FILES = ("*.json", "*.safetensors", "vocab.txt", "merges.txt")
@@ -31,14 +31,17 @@ DEFAULT_THRESHOLD = 0.5
 
 
 def load_checkpoint(source: ModelSource, folder: Path) -> ModelFacts:
-    """Bring `source` into `folder` (reused when there), check it and return what it is."""
-    if not (folder / "config.json").exists():
+    """Bring `source` into `folder` (reused while the source is the same), check it and return what it is."""
+    stamp, identity = folder.with_name(folder.name + ".source"), _identity(source)
+    if not folder.exists() or not stamp.exists() or stamp.read_text() != identity:
         partial = folder.with_name(folder.name + ".partial")
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         _fetcher(source)(source, partial)
         _refuse_unsafe(partial)
+        shutil.rmtree(folder, ignore_errors=True)
         partial.rename(folder)
+        write_text(stamp, identity)
     return inspect(source, folder)
 
 
@@ -80,6 +83,16 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
     except (OSError, ValueError, KeyError, TypeError) as error:
         remedy = "add tokenizer.json or vocab.txt to the checkpoint"
         raise SourceError(f"{folder} has no tokenizer that can be read", remedy) from error
+
+
+def _identity(source: ModelSource) -> str:
+    """What the source holds now: the built-in weights and code, a folder's files, or the pinned revision."""
+    if source.where == "builtin":
+        return tree_sha256((path for path in builtin.PACKED.iterdir() if path.is_file()), builtin.PACKED)
+    if source.where[0] not in "./":
+        return f"{source.where}@{source.revision}"
+    origin = ROOT / source.where
+    return tree_sha256((path for pattern in NEEDED_FILES for path in origin.glob(pattern)), origin)
 
 
 def _fetcher(source: ModelSource) -> Callable[[ModelSource, Path], None]:

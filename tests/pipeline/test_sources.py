@@ -29,6 +29,19 @@ def test_a_folder_is_loaded_as_what_it_is(tmp_path, family, multi_label) -> None
     assert facts.max_tokens == 128
 
 
+def test_a_changed_source_is_loaded_again(tmp_path) -> None:
+    """The same folder is brought over once; when its weights change, so does what is loaded."""
+    folder = tiny.make("electra", tmp_path / "model")
+    first = load(folder, tmp_path)
+    loaded = (tmp_path / "loaded" / "model.safetensors").stat().st_mtime_ns
+    assert load(folder, tmp_path) == first
+    assert (tmp_path / "loaded" / "model.safetensors").stat().st_mtime_ns == loaded
+    weights = load_file(folder / "model.safetensors")
+    weights["classifier.out_proj.bias"] += 1
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    assert load(folder, tmp_path).sha256 != first.sha256
+
+
 def test_the_plan_may_name_labels_and_activation(tmp_path) -> None:
     """What the plan says of labels and activation replaces the checkpoint's own words."""
     facts = load(tiny.make("bert", tmp_path / "model"), tmp_path, labels=("calm", "anger", "joy"), activation="sigmoid")
