@@ -44,6 +44,8 @@ def draw_cold_starts(evidence: Evidence, path: Path) -> None:
         title="Cold start by memory size: median and 95 % interval",
     )
     axes.set_xticks(evidence.run.plan.bench.memory_mb)
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter("{x:g}")
     axes.grid(alpha=0.3, which="both")
     canvas.legend(loc="outside right upper", frameon=False)
     canvas.savefig(path, metadata={"Date": None})

@@ -71,7 +71,7 @@ def _method(evidence: Evidence) -> str:
     run, sweep = evidence.run, evidence.run.plan.bench
     regimes = {"burst": "full speed until the first request, then", "throttled": "from the start,"}
     lines = (
-        f"Repeat it with `nox -s bench{' -- --quick' if run.quick else ''}`. Every cold sample is a fresh process of the "
+        f"Repeat it with `nox -s bench{' -- --quick' if run.quick else ''}` (`--data FOLDER` adds KOTE's rows). Every cold sample is a fresh process of the "
         "image's locked requirements: the real awslambdaric with the shipped handler, from process start to first answer, "
         "files in the page cache.",
         f"{sweep.cold_samples} rounds, all cells interleaved in a random order (seed {sweep.seed}); a round sends one text to "
