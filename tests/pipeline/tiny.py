@@ -16,9 +16,10 @@ from transformers import (
 )
 
 from optimize.builtin import PACKED
-from workbench.plan import Workload, read_texts
+from workbench.paths import ROOT
+from workbench.texts import read_entries
 
-TEXTS = read_texts(Workload(file="bench/diaries.tsv", entries=20))
+TEXTS = tuple(entry.text for entry in read_entries(ROOT / "bench" / "diaries.tsv")[:20])
 LABELS = ("joy", "sadness", "anger")
 SHAPE = {
     "hidden_size": 64,
