@@ -28,6 +28,7 @@ NEEDED_FILES = ("*.json", "*.safetensors", "vocab.txt", "merges.txt")
 PICKLED_FILES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 HEAD_PREFIX = "classifier."
 DEFAULT_THRESHOLD = 0.5
+UNTRAINED_EMOTION = "neutral"
 
 
 def load_checkpoint(source: ModelSource, folder: Path) -> ModelFacts:
@@ -60,7 +61,7 @@ def inspect(source: ModelSource, folder: Path) -> ModelFacts:
         source=source,
         family=config["model_type"],
         labels=labels,
-        emotions=emotions_of(source, labels),
+        emotions=emotions_of(source, labels) if trained else (UNTRAINED_EMOTION,) * len(labels),
         thresholds=dict.fromkeys(EMOTIONS, DEFAULT_THRESHOLD) | config.get("thresholds", {}),
         activation=source.activation or _activation(config),
         max_tokens=_max_tokens(config, tokenizer),

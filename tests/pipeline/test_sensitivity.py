@@ -126,7 +126,7 @@ def test_a_wrong_ranking_keeps_nothing_needless(damaged) -> None:
     _, fewest = repaired(damaged, steps)
     kept, tries = repaired(damaged, steps, error_sign=-1)
     assert {node.name for node in kept} >= RUINED[steps]
-    assert len(kept) <= 3
+    assert len(kept) <= 4
     assert tries > fewest
 
 

@@ -99,10 +99,13 @@ def test_an_unsafe_or_incomplete_checkpoint_is_refused(tmp_path, damage, happene
 
 
 def test_a_headless_checkpoint_may_be_timed(tmp_path) -> None:
-    """With `speed_only` a base checkpoint loads, and is marked as untrained."""
+    """With `speed_only` a base checkpoint loads, whatever its labels, and is marked as untrained."""
     folder = tiny.make("electra", tmp_path / "model")
     drop_head(folder)
-    assert load(folder, tmp_path, speed_only=True).trained is False
+    change_config(folder, id2label={"0": "LABEL_0", "1": "LABEL_1", "2": "LABEL_2"})
+    facts = load(folder, tmp_path, speed_only=True)
+    assert not facts.trained
+    assert set(facts.emotions) == {"neutral"}
 
 
 def test_too_few_labels_are_refused(tmp_path) -> None:
