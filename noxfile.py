@@ -14,15 +14,20 @@ nox.options.sessions = ["bench"]
 ROOT = Path(__file__).parent
 ENVIRONMENTS = ROOT / "build" / "environments"
 TORCH = "torch==2.13.0"  # installed alone, first: pip then takes whichever build it is pointed at
+CONTENDERS = {
+    path.parent.name: str(path.relative_to(ROOT).with_suffix(".txt"))
+    for path in sorted((ROOT / "bench" / "contenders").glob("*/requirements.in"))
+}
 LOCKS = {
     "optimize": "optimize/requirements.txt",
     "runtime": "lambda_image/requirements.txt",
-    "plan": "bench/contenders/plan/requirements.txt",
+    **CONTENDERS,
     "bench": "bench/requirements.txt",
     "tests": "tests/requirements.txt",
 }
-WITH_TORCH = ("optimize", "plan")
+WITH_TORCH = ("optimize", "plan", "optimum")
 HASHED = ("runtime",)
+LEFT_OUT = ("torch", "openvino-telemetry")  # the second would report to its maker whatever is quantized
 
 
 @nox.session(default=False)
@@ -49,13 +54,15 @@ def runtime(session: nox.Session) -> None:
     environment(session, "runtime")
 
 
-@nox.session
-def plan(session: nox.Session) -> None:
-    """Install the deployment plan's own stack, the contender from outside."""
-    environment(session, "plan")
+@nox.session(requires=["export"])
+def contenders(session: nox.Session) -> None:
+    """Install the contenders from outside, each its own locked environment, and prepare the models they serve."""
+    for name in CONTENDERS:
+        environment(session, name)
+    run(session, "bench", "-m", "bench.peers", *session.posargs)
 
 
-@nox.session(requires=["quantize", "runtime", "plan"])
+@nox.session(requires=["quantize", "runtime", "contenders"])
 def bench(session: nox.Session) -> None:
     """Measure cold starts and warm answers of what ships, then choose and report (`-- --quick`: minutes)."""
     run(session, "bench", "-m", "bench", "run", *session.posargs)
@@ -81,11 +88,12 @@ def serve(session: nox.Session) -> None:
     run(session, "bench", "-m", "bench", "serve", *session.posargs)
 
 
-@nox.session(requires=["runtime", "plan"])
+@nox.session(requires=["runtime"])
 def tests(session: nox.Session) -> None:
     """Run the fast tests, then training and the whole road on tiny models."""
     run(session, "tests", "-m", "pytest", "tests/unit", *session.posargs)
-    environment(session, "bench")
+    for name in (*CONTENDERS, "bench"):
+        environment(session, name)
     run(session, "optimize", "-m", "pytest", "tests/pipeline", "tests/training", *session.posargs)
 
 
@@ -107,12 +115,12 @@ def types(session: nox.Session) -> None:
 def lock(session: nox.Session) -> None:
     """Resolve every requirements.in into its lock; torch stays out, since it is installed alone."""
     session.run(sys.executable, "-m", "pip", "install", "--quiet", "uv", external=True)
-    without_torch = ROOT / "build" / "without_torch.txt"
-    without_torch.parent.mkdir(exist_ok=True)
-    without_torch.write_text("torch ; python_version < '3'\n")
+    left_out = ROOT / "build" / "left_out.txt"
+    left_out.parent.mkdir(exist_ok=True)
+    left_out.write_text("".join(f"{name} ; python_version < '3'\n" for name in LEFT_OUT))
     for name, target in LOCKS.items():
         source = target.replace(".txt", ".in")
-        options = ["--no-deps", "--generate-hashes"] if name in HASHED else ["--override", str(without_torch)]
+        options = ["--no-deps", "--generate-hashes"] if name in HASHED else ["--override", str(left_out)]
         session.run(
             sys.executable,
             "-m",
@@ -149,7 +157,7 @@ def environment(session: nox.Session, name: str) -> Path:
 
 
 def _install(folder: Path, lock_file: Path, name: str) -> None:
-    """The locks are for Python 3.11, the image's own; a hashed lock is complete, so nothing else may come along."""
+    """The locks are for Python 3.11, the image's own; beside torch each is complete, so nothing else may come along."""
     if sys.version_info[:2] != (3, 11):
         sys.exit(
             f"error: nox runs under Python {sys.version.split()[0]}\n  -> install it with Python 3.11, as the README says"
@@ -159,5 +167,5 @@ def _install(folder: Path, lock_file: Path, name: str) -> None:
     pip = [folder / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     if name in WITH_TORCH:
         subprocess.run([*pip, TORCH], check=True)
-    strict = ["--require-hashes", "--no-deps"] if name in HASHED else []
-    subprocess.run([*pip, *strict, "-r", lock_file], check=True)
+    strict = ["--require-hashes"] if name in HASHED else []
+    subprocess.run([*pip, "--no-deps", *strict, "-r", lock_file], check=True)

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from bench import cold, quality, runs
+from bench import cold, limit, quality, runs
 from bench.choose import choose
 from bench.functions import compile_ahead, functions, variants
 from bench.limits import detect
@@ -34,7 +34,10 @@ def run(plan: Plan, options: argparse.Namespace) -> None:
     built = variants(plan)
     folder = runs.open_run(plan, functions_, built, texts, facts, quick=options.quick)
     print(f"measuring into {folder} (limits: {facts.limits})", flush=True)
-    cold.measure(folder, runs.cells(plan, functions_, facts), texts)
+    cells = runs.cells(plan, functions_, facts)
+    cold.measure(folder, cells, texts)
+    cold.measure_from_disk(folder, cells, texts)
+    limit.record(folder, min(variant.size_bytes for variant in built.values()))
     _measure_warm(folder)
     ours = [function for function in functions_ if function.name in built]
     quality.measure(folder, ours, quality.datasets(plan.workload, options.data), quality.smaller_cpu())

@@ -23,6 +23,13 @@ from workbench.records import Outcome, Regime
 RUNTIME_PREFIX = "/2018-06-01/runtime"
 INVOKE_PATH = re.compile(r"/2015-03-31/functions/[^/]+/invocations")
 STOP_SECONDS = 2.0
+# In MB of 2**20 bytes, as Lambda's memory sizes: the file and field of /proc/<pid>, and the field's unit in bytes.
+FOOTPRINT = {
+    "peak_mb": ("status", "VmHWM", 1024),  # the most memory held at once, mapped files included
+    "mapped_mb": ("status", "RssFile", 1024),  # file pages held now: mapped weights and libraries that were touched
+    "read_mb": ("io", "read_bytes", 1),  # what came from the disk, none of it where the page cache had all
+    "copied_mb": ("io", "rchar", 1),  # what read calls copied, from files, pipes and sockets, cached or not
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,10 +95,15 @@ class _Process:
     def is_alive(self) -> bool:
         return self._process.poll() is None
 
-    def peak_mb(self) -> float:
-        """The most memory the process has held at once: resident set, mapped files included."""
-        status = Path(f"/proc/{self._process.pid}/status").read_text()
-        return int(re.search(r"VmHWM:\s+(\d+)", status)[1]) / 1024  # type: ignore[index]
+    def footprint(self) -> dict[str, float]:
+        """The metrics of `FOOTPRINT` that this kernel tells."""
+        folder = Path(f"/proc/{self._process.pid}")
+        fields = {name: _fields(folder / name) for name in ("status", "io")}
+        return {
+            metric: fields[name][field] * unit / 2**20
+            for metric, (name, field, unit) in FOOTPRINT.items()
+            if field in fields[name]
+        }
 
     def stop(self) -> None:
         """End the process and remove its limits."""
@@ -148,10 +160,10 @@ class LocalLambda:
                 self._stop_process()
             return invocation
 
-    def peak_mb(self) -> float:
-        """The live process's peak memory in MB."""
+    def footprint(self) -> dict[str, float]:
+        """What the live process has held and read so far, in MB: see `FOOTPRINT`."""
         assert self._process is not None, "nothing was invoked yet"
-        return self._process.peak_mb()
+        return self._process.footprint()
 
     def process(self) -> _Process | None:
         """The current execution environment, for the Runtime API."""
@@ -161,6 +173,13 @@ class LocalLambda:
         if self._process is not None:
             self._process.stop()
             self._process = None
+
+
+def _fields(path: Path) -> dict[str, int]:
+    """The whole numbers by name in one of /proc's files; none where this kernel has no such file or hides it."""
+    with contextlib.suppress(OSError):
+        return {name: int(value) for name, value in re.findall(r"^(\w+):\s+(\d+)", path.read_text(), re.MULTILINE)}
+    return {}
 
 
 def _describe(process: _Process, outcome: Outcome, answer: bytes, is_cold: bool) -> Invocation:

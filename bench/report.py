@@ -7,9 +7,11 @@ import os
 from pathlib import Path
 
 from bench import evidence as evidences
-from bench import figure, runs, tables
+from bench import figure, headroom, runs, tables
 from bench.evidence import Evidence
-from bench.summary import cold_ratio, contenders, summary
+from bench.fixed_length import TOKENS
+from bench.summary import best_warm, cold_ratio, figures, rivals, summary
+from bench.targets import missed
 from workbench.records import Verdict
 from workbench.store import read, write, write_text
 
@@ -20,6 +22,17 @@ UNTRAINED = (
 BUILTIN = (
     "Speed and size are those of a KcELECTRA-base, whose exact shape the built-in model has. Its accuracy is its own (a "
     "small model, grown: [model card](../optimize/builtin/MODEL_CARD.md)) and says nothing about KcELECTRA's."
+)
+AXES = (
+    "Each row changes one thing; times are the recipe after over the recipe before, and below 1 is faster. Bold: the whole "
+    "95 % interval is on one side of 1."
+)
+DISK = (
+    "The page cache is dropped before every start. What comes from the disk is what Lambda would load lazily; what read "
+    "calls copy and what stays mapped is the same with a warm cache."
+)
+LIMIT = (
+    "A best case on purpose: registers alone for the multiply-adds, the best of several tries, measured in this run."
 )
 UNLIMITED = "**Nothing limited memory or CPU on this machine, so the memory sizes differ in name only.**"
 
@@ -41,10 +54,15 @@ def markdown(evidence: Evidence, verdict: Verdict, folder: str) -> str:
         f"[`{folder}`]({folder}); do not edit.",
         sentence(evidence, verdict),
         *_warnings(evidence),
+        f"## Targets\n\n{tables.targets_table(evidence, verdict)}",
         "![Cold start by memory size](cold_start.svg)",
         f"## At {verdict.memory_mb} MB\n\n{tables.variants_table(evidence, verdict)}",
         *tables.accuracy_section(evidence),
         f"## Where a cold start goes at {verdict.memory_mb} MB (median ms)\n\n{tables.phases_table(evidence, verdict.memory_mb)}",
+        *_limit_section(evidence, verdict),
+        f"## Axis by axis, at {verdict.memory_mb} MB\n\n{AXES}\n\n{tables.axes_table(evidence)}",
+        f"## Warm answers to {TOKENS} tokens with one vCPU (median ms, 95 % interval)\n\n{_warm_section(evidence)}",
+        f"## From disk, at {verdict.memory_mb} MB\n\n{DISK}\n\n{tables.disk_table(evidence)}",
         f"## Cold start by memory size (median ms, 95 % interval)\n\n{tables.sweep_table(evidence)}",
         f"## Why the others lost\n\n{tables.losers(verdict)}",
         f"## How this was measured\n\n{_method(evidence)}",
@@ -60,11 +78,37 @@ def sentence(evidence: Evidence, verdict: Verdict) -> str:
         f"when {share:.0%} of the calls start cold."
     )
     ratios = [
-        f"Its cold start is {tables.ratio(cold_ratio(evidence, name, verdict))} times faster than `{name}`'s."
-        for name in contenders(evidence)
-        if evidence.has_answers(name, verdict.memory_mb)
+        f"{tables.ratio(cold_ratio(evidence, name, verdict))} times faster than `{name}`'s"
+        for name in rivals(evidence).values()
     ]
-    return " ".join((lead, *ratios, _margin(verdict)))
+    starts = [f"Its cold start is {', '.join(ratios)}."] if ratios else []
+    behind = missed(figures(evidence, verdict))
+    return " ".join((lead, *starts, _margin(verdict), *([f"Targets missed: {'; '.join(behind)}."] if behind else [])))
+
+
+def _limit_section(evidence: Evidence, verdict: Verdict) -> list[str]:
+    """What the winner's limit is made of, where it was measured."""
+    limit, known = evidence.limit, figures(evidence, verdict)
+    if limit is None or "cold_over_limit" not in known:
+        return []
+    parts = [f"- {part}: {ms:.1f} ms" for part, ms in headroom.parts_ms(evidence, limit, verdict.winner).items()]
+    over = [
+        f"The winner's cold start is {tables.ratio(known['cold_over_limit'])} times the sum of the three, round by round.",
+        *(
+            f"A warm answer to {TOKENS} tokens with one vCPU takes {tables.ratio(known[name])} times the empty handler's "
+            "plus those multiply-adds at peak or the weights at memory speed, whichever is slower."
+            for name in ("warm_over_limit",)
+            if name in known
+        ),
+    ]
+    text = "\n".join((*parts, "", " ".join((*over, LIMIT)), "", tables.limit_table(limit)))
+    return [f"## The machine's limit\n\n{text}"]
+
+
+def _warm_section(evidence: Evidence) -> str:
+    best = best_warm(evidence)
+    lead = f"The best contender at its best setting: {best[0]}.\n\n" if best else ""
+    return lead + tables.fixed_length_table(evidence)
 
 
 def _method(evidence: Evidence) -> str:
@@ -75,10 +119,11 @@ def _method(evidence: Evidence) -> str:
         "image's locked requirements: the real awslambdaric with the shipped handler, from process start to first answer, "
         "files in the page cache.",
         f"{sweep.cold_samples} rounds, all cells interleaved in a random order (seed {sweep.seed}); a round sends one text to "
-        f"every cell. Warm: {sweep.warm_samples} requests a cell under pytest-benchmark, through the Runtime API.",
+        f"every cell. Warm: {sweep.warm_rounds} processes a cell, each answering {sweep.warm_samples} texts of the workload and "
+        f"as many times one of {TOKENS} tokens, under pytest-benchmark, through the Runtime API.",
         f"CPU: {regimes[sweep.regimes[0]]} a quota of memory / 1,769 MB. "
-        f"Limits: {run.machine.limits}. Place: {sweep.place}. Threads: {sweep.threads[0]} for our variants; a contender's "
-        "own default unless the plan says otherwise. Further regimes and thread counts are in the records alone.",
+        f"Limits: {run.machine.limits}. Place: {sweep.place}. Threads: {sweep.threads[0]} for our variants unless a recipe "
+        "says otherwise; a contender's own default unless the plan does. Further regimes are in the records alone.",
         "Intervals are 95 % percentile bootstraps of the median; ratios are medians of the rounds' own ratios.",
         f"Machine: {run.machine.cpu}, {run.machine.cores} cores, {run.machine.memory_mb} MB, "
         f"{' '.join(run.machine.flags)}, Linux {run.machine.kernel}, {run.machine.architecture}. Started {run.started_at}, "

@@ -18,8 +18,8 @@ from workbench.records import Cell, Measurement, Quality, Variant, fingerprint
 from workbench.store import append, drop_torn_tail, read, read_lines, tree_sha256, write
 
 RUN_FILE, VERDICT_FILE = "run.json", "verdict.json"
-MEASUREMENTS_FILE, QUALITY_FILE = "measurements.jsonl", "quality.jsonl"
-FORMAT = 1  # of the four files; 1: the first
+MEASUREMENTS_FILE, QUALITY_FILE, LIMIT_FILE = "measurements.jsonl", "quality.jsonl", "limit.json"
+FORMAT = 2  # of a run's files; 1: the first; 2: recipes have a runtime, starts a footprint, the machine a limit
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -131,12 +131,12 @@ def record_quality(folder: Path, quality: Quality) -> None:
 
 def evidence_sha256(folder: Path) -> str:
     """The identity of everything that was measured in the run."""
-    files = [folder / name for name in (MEASUREMENTS_FILE, QUALITY_FILE)]
+    files = [folder / name for name in (MEASUREMENTS_FILE, QUALITY_FILE, LIMIT_FILE)]
     return tree_sha256((path for path in files if path.exists()), folder)
 
 
 def cells(plan: Plan, functions: list[Function], machine: Machine) -> list[tuple[Function, Cell]]:
-    """Every function under every memory size, thread count and regime of the plan."""
+    """Every function under every regime, memory size and thread count that it is measured at."""
     sweep = plan.bench
     return [
         (
@@ -155,6 +155,7 @@ def cells(plan: Plan, functions: list[Function], machine: Machine) -> list[tuple
         for regime in sweep.regimes
         for memory_mb in sweep.memory_mb
         for function in functions
+        if memory_mb in (function.memory_mb or sweep.memory_mb)
         for threads in function.threads
     ]
 

@@ -3,7 +3,7 @@
 import time
 
 from bench import runs
-from bench.functions import Function, compile_ahead, functions
+from bench.functions import Function, compile_ahead, shipped
 from bench.limits import detect
 from bench.local_lambda import LocalLambda, Settings
 from workbench.errors import RecordError
@@ -37,7 +37,7 @@ def serve(plan: Plan, port: int = PORT) -> None:
 
 
 def _winner(plan: Plan) -> Function:
-    known = {function.name: function for function in functions(plan)}
+    known = {function.name: function for function in shipped(plan)}
     try:
         verdict = read(runs.latest(quick=False) / runs.VERDICT_FILE, Verdict, "choose")
     except RecordError:

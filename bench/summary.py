@@ -1,39 +1,110 @@
 """The headline figures of a run, under stable flat names, each derived from its raw samples."""
 
-from bench import accuracy
-from bench.evidence import Evidence
+from collections.abc import Callable, Mapping
+from statistics import median
+
+from bench import accuracy, headroom
+from bench.evidence import ONE_VCPU_MB, Evidence
+from bench.fixed_length import TOKENS
 from bench.quality import AVX2, DIARIES, KOTE
-from bench.statistics import paired_ratio
+from bench.statistics import paired_ratio, ratio_of_medians
 from workbench.paths import ROOT
-from workbench.records import Interval, Verdict
+from workbench.records import Interval, Kind, Measurement, Verdict
 
 BUILTIN_WEIGHTS = ROOT / "optimize" / "builtin" / "model.safetensors"
+FIXED = f"warm_{TOKENS}_tokens_ms"
+# What a user would pick instead, by its name in the figures; of several, the one that starts fastest counts.
+RIVALS = {
+    "plan": ("plan",),
+    "optimum_int8": ("optimum-int8",),
+    "openvino": ("openvino-weights", "openvino-ptq"),
+    "onnxruntime": ("onnxruntime-int8",),
+}
 
 
 def summary(evidence: Evidence, verdict: Verdict, run: str) -> dict[str, dict[str, object]]:
     """The headline figures under flat names, each with its interval, sample count and run."""
-    sizes = {contest.name: contest.size_bytes for contest in evidence.run.contests}
-    figures: dict[str, Interval] = {
-        f"cold_ratio_vs_{name}": cold_ratio(evidence, name, verdict)
-        for name in contenders(evidence)
-        if evidence.has_answers(name, verdict.memory_mb)
-    }
-    figures["size_ratio_vs_fp32"] = _exact(sizes[verdict.winner] / sizes[evidence.reference()])
-    figures |= accuracy_figures(evidence, verdict.winner)
-    if evidence.run.plan.model.where == "builtin":
-        figures["weights_mb"] = _exact(BUILTIN_WEIGHTS.stat().st_size / 1e6)
-    figures["variants"] = _exact(len(ours(evidence)))
-    figures["memory_sizes"] = _exact(len(evidence.run.plan.bench.memory_mb))
-    figures["cold_samples_per_cell"] = _exact(_fewest_cold_samples(evidence))
     return {
         name: {"value": one.value, "low": one.low, "high": one.high, "n": one.n, "run": run}
-        for name, one in figures.items()
+        for name, one in figures(evidence, verdict).items()
+    }
+
+
+def figures(evidence: Evidence, verdict: Verdict) -> dict[str, Interval]:
+    """The headline figures by name; one that the run cannot give is not there."""
+    return {
+        **{f"cold_ratio_vs_{rival}": cold_ratio(evidence, name, verdict) for rival, name in rivals(evidence).items()},
+        **{name: found for name, figure in FIGURES.items() if (found := figure(evidence, verdict))},
+        **accuracy_figures(evidence, verdict.winner),
+        **_counts(evidence),
+    }
+
+
+def rivals(evidence: Evidence) -> dict[str, str]:
+    """For each of `RIVALS` that answered, the contender that starts fastest at the objective's memory size."""
+    memory_mb = evidence.run.plan.objective.memory_mb
+    known = {
+        rival: [name for name in names if name in evidence.contenders() and evidence.has_answers(name, memory_mb)]
+        for rival, names in RIVALS.items()
+    }
+    return {
+        rival: min(names, key=lambda name: median(evidence.cold(name, memory_mb)))
+        for rival, names in known.items()
+        if names
     }
 
 
 def cold_ratio(evidence: Evidence, contender: str, verdict: Verdict) -> Interval:
     """How many times faster the winner starts than `contender`, round by round at the verdict's memory size."""
     return paired_ratio(*evidence.paired(contender, verdict.winner, verdict.memory_mb, "cold_ms"))
+
+
+def best_warm(evidence: Evidence) -> tuple[str, list[float]] | None:
+    """The contender and thread count that answer 64 tokens fastest with one vCPU, and their samples in ms."""
+    samples: dict[str, list[float]] = {}
+    for one in (*evidence.samples, *evidence.other_threads):
+        if one.cell.function in evidence.contenders() and one.cell.memory_mb == ONE_VCPU_MB and FIXED in one.values:
+            samples.setdefault(_setting(one), []).extend(one.values[FIXED])
+    return min(samples.items(), key=lambda item: median(item[1])) if samples else None
+
+
+def warm_ratio_vs_best(evidence: Evidence, verdict: Verdict) -> Interval | None:
+    """How many times faster the winner answers 64 tokens than the best contender at its best, with one vCPU."""
+    best = best_warm(evidence)
+    if best is None or ONE_VCPU_MB not in evidence.sizes(verdict.winner):
+        return None
+    return ratio_of_medians(best[1], evidence.warm(verdict.winner, ONE_VCPU_MB, FIXED))
+
+
+def peak_memory_ratio(evidence: Evidence, verdict: Verdict) -> Interval | None:
+    """The winner's peak memory over the plan's stack's, round by round."""
+    return _over_plan(evidence, verdict, "peak_mb", "cold")
+
+
+def bytes_read_ratio(evidence: Evidence, verdict: Verdict) -> Interval | None:
+    """What the winner reads from the disk for its first answer over what the plan's stack does, round by round."""
+    return _over_plan(evidence, verdict, "read_mb", "disk")
+
+
+def size_ratio(evidence: Evidence, verdict: Verdict) -> Interval | None:
+    """The winner's bytes over fp32's."""
+    return _exact(evidence.contest(verdict.winner).size_bytes / evidence.contest(evidence.reference()).size_bytes)
+
+
+def weights_mb(evidence: Evidence, verdict: Verdict) -> Interval | None:
+    """The built-in model's packed weights in MB, where it is what the run measured."""
+    return _exact(BUILTIN_WEIGHTS.stat().st_size / 1e6) if evidence.run.plan.model.where == "builtin" else None
+
+
+FIGURES: Mapping[str, Callable[[Evidence, Verdict], Interval | None]] = {
+    "cold_over_limit": headroom.cold_over_limit,
+    "warm_over_limit": headroom.warm_over_limit,
+    "warm_ratio_vs_best": warm_ratio_vs_best,
+    "peak_memory_ratio_vs_plan": peak_memory_ratio,
+    "bytes_read_ratio_vs_plan": bytes_read_ratio,
+    "size_ratio_vs_fp32": size_ratio,
+    "weights_mb": weights_mb,
+}
 
 
 def accuracy_figures(evidence: Evidence, name: str) -> dict[str, Interval]:
@@ -58,20 +129,33 @@ def accuracy_figures(evidence: Evidence, name: str) -> dict[str, Interval]:
     return figures
 
 
-def ours(evidence: Evidence) -> list[str]:
-    return [contest.name for contest in evidence.run.contests if contest.variant]
-
-
-def contenders(evidence: Evidence) -> list[str]:
-    return [contest.name for contest in evidence.run.contests if not contest.variant]
-
-
-def _fewest_cold_samples(evidence: Evidence) -> int:
-    return min(
+def _counts(evidence: Evidence) -> dict[str, Interval]:
+    """How much was measured; the samples are those of the cell that has fewest."""
+    fewest = min(
         len(evidence.by_round(contest.name, size, "cold_ms"))
         for contest in evidence.run.contests
-        for size in evidence.run.plan.bench.memory_mb
+        for size in evidence.sizes(contest.name)
     )
+    counts = {
+        "variants": len(evidence.ours()),
+        "contenders": len(evidence.contenders()),
+        "memory_sizes": len(evidence.run.plan.bench.memory_mb),
+        "cold_samples_per_cell": fewest,
+    }
+    return {name: _exact(count) for name, count in counts.items()}
+
+
+def _over_plan(evidence: Evidence, verdict: Verdict, metric: str, kind: Kind) -> Interval | None:
+    memory_mb = verdict.memory_mb
+    if not all(evidence.by_round(name, memory_mb, metric, kind) for name in (verdict.winner, "plan")):
+        return None
+    return paired_ratio(*evidence.paired(verdict.winner, "plan", memory_mb, metric, kind))
+
+
+def _setting(one: Measurement) -> str:
+    """A contender and its threads, readable."""
+    threads = {0: "its default of threads", 1: "1 thread"}
+    return f"`{one.cell.function}` with {threads.get(one.cell.threads, f'{one.cell.threads} threads')}"
 
 
 def _exact(value: float) -> Interval:

@@ -67,6 +67,8 @@ def build_variants(plan: Plan, texts: tuple[str, ...]) -> None:
         else:
             agreement = variant.parity.label_agreement
             print(f"{recipe.name}: {variant.size_bytes / 1e6:.0f} MB, labels agree on {agreement:.1%} of the texts")
+            if variant.recipe.runtime != recipe.runtime:
+                print(f"  its tokenizer cannot be mapped: {variant.recipe.runtime.tokenizer} reads it")
         for node in variant.float_nodes if variant else ():
             print(
                 f"  kept in float: {node.name}, {node.added_bytes:+,} bytes, labels then agree on {node.label_agreement:.1%}"

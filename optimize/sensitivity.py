@@ -16,7 +16,7 @@ from optimize import recipes
 from workbench.errors import VariantError
 from workbench.records import FloatNode
 
-WEIGHT_INPUT = {"MatMul": 1, "Gemm": 1, "Attention": 1, "Gather": 0, "EmbedLayerNormalization": 2}
+WEIGHT_INPUT = {"MatMul": 1, "Gemm": 1, "Attention": 1, "Gather": 0}
 Measure = Callable[[Path], float]
 Trial = Callable[[Iterable[str]], float]
 

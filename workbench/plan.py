@@ -14,36 +14,60 @@ from typing import Any, Literal
 from workbench.errors import PlanError
 from workbench.paths import ROOT
 from workbench.records import ModelSource, Recipe, Regime
-from workbench.schema import SchemaError, from_mapping
+from workbench.schema import SchemaError, from_mapping, suggest
 from workbench.texts import read_entries, spread
 
 LAMBDA_MEMORY_MB = range(128, 10_241)
 PLAN_FILE = "workbench.toml"
+CONTENDERS = ROOT / "bench" / "contenders"
+READY_MODELS = ("checkpoint", "export")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Axis:
+    """One thing that was tried: the names of two recipes, without it and with it."""
+
+    name: str
+    before: str
+    after: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sweep:
-    """What is measured: memory sizes in MB, threads (0: the library's default), CPU regimes and sample counts."""
+    """What is measured: memory sizes in MB, threads (0: the library's default), CPU regimes and sample counts.
+
+    A warm round is one process a cell, which answers `warm_samples` texts of each kind.
+    `disk_samples` are cold starts from disk, at the objective's memory size alone; 0 leaves them out.
+    """
 
     memory_mb: tuple[int, ...]
     threads: tuple[int, ...]
     regimes: tuple[Regime, ...]
     place: Literal["process"]
     cold_samples: int
+    warm_rounds: int
     warm_samples: int
     timeout_s: float
     seed: int
+    disk_samples: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Contender:
-    """A peer from outside: a folder with a handler, and the environment it runs in."""
+    """A peer from outside: a folder with a handler, the environment it runs in, and the model it serves.
+
+    `environment` is locked by bench/contenders/ENVIRONMENT/requirements.txt. `model` is `checkpoint`, `export`, or
+    `ENVIRONMENT/FORM`, which bench/contenders/ENVIRONMENT/prepare.py makes. `threads` are thread counts (0: the
+    library's own default), the headline's first; `memory_mb` are sizes in MB, none meaning all of the sweep.
+    """
 
     name: str
     folder: str
     handler: str
     environment: str
-    threads: int = 0
+    model: str = "checkpoint"
+    threads: tuple[int, ...] = (0,)
+    memory_mb: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,8 +116,11 @@ class Quick:
 
     recipes: tuple[str, ...]
     memory_mb: tuple[int, ...]
+    contenders: tuple[str, ...]
     cold_samples: int
+    warm_rounds: int
     warm_samples: int
+    disk_samples: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -109,6 +136,7 @@ class Plan:
     objective: Objective
     image: Image
     quick: Quick
+    axes: tuple[Axis, ...] = ()
 
 
 def load(path: Path, *, quick: bool = False) -> Plan:
@@ -123,10 +151,17 @@ def shorten(plan: Plan) -> Plan:
     """The plan of a quick run: fewer recipes, sizes and samples, the same questions."""
     quick = plan.quick
     sweep = dataclasses.replace(
-        plan.bench, memory_mb=quick.memory_mb, cold_samples=quick.cold_samples, warm_samples=quick.warm_samples
+        plan.bench,
+        memory_mb=quick.memory_mb,
+        cold_samples=quick.cold_samples,
+        warm_rounds=quick.warm_rounds,
+        warm_samples=quick.warm_samples,
+        disk_samples=quick.disk_samples,
     )
     recipes = tuple(recipe for recipe in plan.recipes if recipe.name in quick.recipes)
-    return dataclasses.replace(plan, bench=sweep, recipes=recipes)
+    axes = tuple(axis for axis in plan.axes if {axis.before, axis.after} <= set(quick.recipes))
+    contenders = tuple(one for one in plan.contenders if one.name in quick.contenders)
+    return dataclasses.replace(plan, bench=sweep, recipes=recipes, axes=axes, contenders=contenders)
 
 
 def read_texts(workload: Workload) -> tuple[str, ...]:
@@ -165,8 +200,9 @@ def _checks(plan: Plan) -> list[tuple[bool, str, str, Any]]:
     pinned = re.fullmatch(r"[0-9a-f]{40}", model.revision or "")
     memory = (*sweep.memory_mb, *plan.quick.memory_mb)
     unknown = [name for name in plan.quick.recipes if name not in names]
-    folders = [contender.folder for contender in plan.contenders if not (ROOT / contender.folder).is_dir()]
-    samples = (sweep.cold_samples, sweep.warm_samples, plan.quick.cold_samples, plan.quick.warm_samples)
+    samples = [count for one in (sweep, plan.quick) for count in (one.cold_samples, one.warm_rounds, one.warm_samples)]
+    elsewhere = [one.name for one in plan.recipes if one.memory_mb and plan.objective.memory_mb not in one.memory_mb]
+    outside = [name for name in plan.quick.contenders if name not in (one.name for one in plan.contenders)]
     return [
         (is_hub and not pinned, "model.revision", "does not pin a commit", "write the 40 hex digits of one commit"),
         (not is_hub and bool(model.revision), "model.revision", "pins what is no hub model", "remove it"),
@@ -180,9 +216,23 @@ def _checks(plan: Plan) -> list[tuple[bool, str, str, Any]]:
         ),
         (any(count < 1 for count in sweep.threads), "bench.threads", "has a count below 1", "use 1 or more"),
         (not sweep.threads or not sweep.regimes, "bench", "measures nothing", "name threads and regimes"),
-        (min(samples) < 1, "bench", "asks for no samples", "use 1 or more cold_samples and warm_samples"),
+        (min(samples) < 1, "bench", "asks for no samples", "use 1 or more cold_samples, warm_rounds and warm_samples"),
+        (
+            bool(elsewhere),
+            "recipes",
+            f"are not measured at objective.memory_mb: {', '.join(elsewhere)}",
+            f"add {plan.objective.memory_mb} to their memory_mb",
+        ),
+        (bool(outside), "quick.contenders", f"names {', '.join(outside)}", "use names of [[contenders]]"),
+        (
+            min(sweep.disk_samples, plan.quick.disk_samples) < 0,
+            "bench.disk_samples",
+            "is below 0",
+            "use 0 to leave starts from disk out",
+        ),
         (sweep.timeout_s <= 0, "bench.timeout_s", "is not positive", "use seconds above 0"),
-        (bool(folders), "contenders", f"name a missing folder: {', '.join(folders)}", "mend the path or remove it"),
+        *_axis_checks(plan, names),
+        *_contender_checks(plan),
         (plan.workload.entries < 1, "workload.entries", "is below 1", "use 1 or more"),
         (
             not (ROOT / plan.workload.file).is_file(),
@@ -209,3 +259,60 @@ def _checks(plan: Plan) -> list[tuple[bool, str, str, Any]]:
         ),
         (bool(unknown), "quick.recipes", f"names {', '.join(unknown)}", f"use some of {', '.join(names)}"),
     ]
+
+
+def _axis_checks(plan: Plan, recipes: list[str]) -> list[tuple[bool, str, str, Any]]:
+    titles = [axis.name for axis in plan.axes]
+    runs = [recipe.runtime.threads for recipe in plan.recipes]
+    unknown = [
+        (True, f"axes[{place}].{end}", f"names no recipe: {name!r}", suggest(name, recipes))
+        for place, axis in enumerate(plan.axes)
+        for end, name in (("before", axis.before), ("after", axis.after))
+        if name not in recipes
+    ]
+    same = [axis.name for axis in plan.axes if axis.before == axis.after]
+    return [
+        *unknown,
+        (bool(same), "axes", f"compare a recipe with itself: {', '.join(same)}", "name another one"),
+        (len(titles) != len(set(titles)), "axes", "share a name", "give each axis its own"),
+        (any(count is not None and count < 1 for count in runs), "recipes", "ask for threads below 1", "use 1 or more"),
+    ]
+
+
+def _contender_checks(plan: Plan) -> list[tuple[bool, str, str, Any]]:
+    peers, size = plan.contenders, plan.objective.memory_mb
+    names = [*(recipe.name for recipe in plan.recipes), *(one.name for one in peers)]
+    found: list[tuple[list[str], str, str]] = [
+        (
+            [one.folder for one in peers if not (ROOT / one.folder).is_dir()],
+            "name a missing folder",
+            "mend the path or remove it",
+        ),
+        ([one.name for one in peers if names.count(one.name) > 1], "share a name", "give each its own"),
+        (
+            [one.environment for one in peers if not (CONTENDERS / one.environment / "requirements.txt").is_file()],
+            "run in an environment without a lock",
+            "write its requirements.in and run `nox -s lock`",
+        ),
+        (
+            [one.model for one in peers if not _is_made(one.model)],
+            "serve a model that nothing makes",
+            f"use {', '.join(READY_MODELS)} or ENVIRONMENT/FORM",
+        ),
+        (
+            [one.name for one in peers if min(one.threads, default=-1) < 0],
+            "lack thread counts of 0 or more",
+            "use 0 for the library's own default",
+        ),
+        (
+            [one.name for one in peers if one.memory_mb and size not in one.memory_mb],
+            "are not measured at objective.memory_mb",
+            f"add {size} to their memory_mb",
+        ),
+    ]
+    return [(bool(bad), "contenders", f"{problem}: {', '.join(bad)}", remedy) for bad, problem, remedy in found]
+
+
+def _is_made(model: str) -> bool:
+    environment, _, form = model.partition("/")
+    return model in READY_MODELS or (bool(form) and (CONTENDERS / environment / "prepare.py").is_file())

@@ -13,6 +13,9 @@ from workbench.schema import to_plain
 Outcome = Literal["ok", "handler_error", "init_error", "timeout", "oom", "crashed"]
 Regime = Literal["burst", "throttled"]
 Activation = Literal["softmax", "sigmoid"]
+Kind = Literal["cold", "disk", "warm"]
+Engine = Literal["onnxruntime", "onnxruntime-c", "native"]
+Reader = Literal["tokenizers", "mapped"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,17 +49,41 @@ class ModelFacts:
     activation: Activation
     max_tokens: int
     vocabulary_size: int
+    layers: int
+    hidden_size: int
+    intermediate_size: int
     parameters: int
     trained: bool
     sha256: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Runtime:
+    """How the shipped code loads and runs a variant: settings of the process, not of the files.
+
+    `engine` onnxruntime is the plain path (numpy and the Python package), onnxruntime-c its C API, native the encoder of
+    our own; `tokenizer` mapped reads `tokenizer.bin`. `threads` None takes the sweep's.
+    """
+
+    engine: Engine = "onnxruntime"
+    tokenizer: Reader = "tokenizers"
+    prepacking: bool = True
+    arena: bool = True
+    spinning: bool = False
+    threads: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Recipe:
-    """A name and the ordered steps that turn the exported graph into a variant."""
+    """A name, the ordered steps that turn the exported graph into a variant, and how the variant is run.
+
+    `memory_mb` are the sizes in MB it is measured at, none meaning all of the sweep.
+    """
 
     name: str
     steps: tuple[str, ...] = ()
+    runtime: Runtime = Runtime()
+    memory_mb: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,7 +110,8 @@ class Variant:
     """One optimized form of the model: a folder whose `variant.json` is this record.
 
     `optimize_at_load` is False where the graph was saved as onnxruntime would optimize it; `float_nodes` are those
-    that the step `keep-sensitive` left out of int8, the worst first.
+    that the step `keep-sensitive` left out of int8, the worst first. `self_checked` are the files whose bytes the engine
+    itself checks, `cpu_flags` the CPU features (as named by /proc/cpuinfo) that the files are bound to.
     """
 
     recipe: Recipe
@@ -98,6 +126,8 @@ class Variant:
     versions: dict[str, str]
     parity: Parity
     built_from: str
+    self_checked: tuple[str, ...] = ()
+    cpu_flags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -124,10 +154,13 @@ class Cell:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Measurement:
-    """Raw samples of one fresh process: `values` maps a metric with its unit (`cold_ms`, `peak_mb`) to its samples."""
+    """Raw samples of one fresh process: `values` maps a metric with its unit (`cold_ms`, `peak_mb`) to its samples.
+
+    `kind` disk is a cold start after the page cache was dropped.
+    """
 
     cell: Cell
-    kind: Literal["cold", "warm"]
+    kind: Kind
     round: int
     outcome: Outcome
     detail: str
@@ -164,6 +197,35 @@ class Quality:
     def key(self) -> tuple[str, str, str]:
         """What makes it unique in its run."""
         return (self.function, self.dataset, self.cpu)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Peak:
+    """The most multiply-adds of one instruction set: `gmac_per_s` is 10**9 a second on one core, and on two together."""
+
+    numbers: Literal["int8", "fp32"]
+    instructions: str
+    gmac_per_s: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Limit:
+    """What the machine can do at its best, and how long it takes for a file of `size_bytes`.
+
+    The file is in the page cache: mapped with every page touched, or read into fresh memory. `disk_touch_ms` is the
+    first after the page cache was dropped by `page_cache`; both are None where that is not permitted.
+    `memory_gb_per_s` is how fast as many bytes of memory are read, in 10**9 a second, by one core and by two together.
+    """
+
+    peaks: tuple[Peak, ...]
+    size_bytes: int
+    touch_ms: float
+    read_ms: float
+    disk_touch_ms: float | None
+    page_cache: str | None
+    memory_gb_per_s: tuple[float, ...]
+    machine_sha256: str
+    taken_at: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

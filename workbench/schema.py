@@ -7,7 +7,7 @@ import dataclasses
 import difflib
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 Record = TypeVar("Record")
@@ -38,7 +38,7 @@ def from_mapping(kind: type[Record], mapping: Mapping[str, Any], key: str = "") 
     hints = typing.get_type_hints(kind)
     for name in mapping:
         if name not in fields:
-            raise SchemaError(_join(key, name), "is not a setting", _suggest(name, fields))
+            raise SchemaError(_join(key, name), "is not a setting", suggest(name, fields))
     for name, field in fields.items():
         optional = field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
         if name not in mapping and not optional:
@@ -75,7 +75,7 @@ def _scalar(kind: type, value: Any, key: str) -> Any:
 
 def _one_of(choices: tuple[Any, ...], value: Any, key: str) -> Any:
     if value not in choices:
-        raise SchemaError(key, f"is {value!r}", _suggest(str(value), {str(choice): None for choice in choices}))
+        raise SchemaError(key, f"is {value!r}", suggest(str(value), [str(choice) for choice in choices]))
     return value
 
 
@@ -85,7 +85,9 @@ def _expect(value: Any, kind: Any, key: str, wanted: str) -> Any:
     return value
 
 
-def _suggest(name: str, known: Mapping[str, Any]) -> str:
+def suggest(name: str, known: Iterable[str]) -> str:
+    """What to do about the unknown `name`: the `known` one that looks most like it, or all of them."""
+    known = list(known)
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     return f"perhaps you meant {close[0]!r}" if close else f"known are: {', '.join(known)}"
 

@@ -16,17 +16,17 @@ THREADS = int(os.environ.get("THREADS", "1"))
 _manifest = manifests.read(FOLDER)
 _verification = manifests.verify_in_background(FOLDER, _manifest)
 
-from .classifier import Classifier  # noqa: E402
+from .classifier import Classifier, Stopwatch  # noqa: E402
 from .emotions import EMOTIONS  # noqa: E402
 from .problems import find_problem, problem  # noqa: E402
 
-_imported = time.perf_counter()
-_classifier = Classifier(FOLDER, _manifest, _verification, THREADS)
-_init_ms = {"imports_ms": (_imported - _started) * 1000, **_classifier.load_ms}
+_clock = Stopwatch(_started)
+_classifier = Classifier(FOLDER, _manifest, _verification, THREADS, _clock)
 _identity = {
     "variant": _manifest["recipe"]["name"],
     "sha256": _manifest["sha256"],
     "trained": _manifest["model"]["trained"],
+    "engine": _classifier.engine,
 }
 _thresholds = _manifest["model"]["thresholds"]
 _is_cold = True
@@ -59,6 +59,6 @@ def _analyze(text):
         "tokens": tokens,
         "truncated": truncated,
         "cold": was_cold,
-        "timings": {"inference_ms": (time.perf_counter() - started) * 1000, "init": _init_ms},
+        "timings": {"inference_ms": (time.perf_counter() - started) * 1000, "init": _clock.laps_ms},
         "model": _identity,
     }

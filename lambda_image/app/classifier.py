@@ -1,24 +1,37 @@
-"""The emotion classifier: a variant folder in, label scores out, through onnxruntime, tokenizers and numpy alone."""
+"""The emotion classifier: a variant folder in, label scores out, through the engine and the tokenizer it names.
 
+Only those two modules are imported, so that a start pays for nothing else.
+"""
+
+import math
 import operator
 import os
 import time
+from importlib import import_module
 
-import numpy
-import onnxruntime
-from tokenizers import Tokenizer
-
+from . import manifest as manifests
 from .emotions import EMOTIONS
 from .manifest import InitError
 
+# An engine module has `load(folder, manifest, threads)`, which returns the function from token ids to logits.
+ENGINES = {"onnxruntime": "onnxruntime_python", "onnxruntime-c": "onnxruntime_c", "native": "native"}
+MAPPED_WEIGHTS = "model.onnx.data"
+# How each tokenizer module opens its file.
+TOKENIZERS = {
+    "tokenizers": ("tokenizer_library", lambda module, path, max_tokens: module.Library(path, max_tokens)),
+    "mapped": ("wordpiece", lambda module, path, _: module.WordPiece(path)),
+}
+
 
 def _softmax(logits):
-    powers = numpy.exp(logits - logits.max())
-    return powers / powers.sum()
+    greatest = max(logits)
+    powers = [math.exp(logit - greatest) for logit in logits]
+    total = sum(powers)
+    return [power / total for power in powers]
 
 
 def _sigmoid(logits):
-    return 1 / (1 + numpy.exp(-logits))
+    return [(1 + math.tanh(logit / 2)) / 2 for logit in logits]
 
 
 # How logits become scores, and how the scores of labels that share an emotion become that emotion's.
@@ -26,10 +39,10 @@ ACTIVATIONS = {"softmax": (_softmax, operator.add), "sigmoid": (_sigmoid, max)}
 
 
 class Stopwatch:
-    """Laps in ms by name; laps of one name add up."""
+    """Laps in ms by name since `started` (of `time.perf_counter`, s); laps of one name add up."""
 
-    def __init__(self):
-        self._last = time.perf_counter()
+    def __init__(self, started):
+        self._last = started
         self.laps_ms = {}
 
     def lap(self, name):
@@ -40,76 +53,64 @@ class Stopwatch:
 
 
 class Classifier:
-    """A loaded variant; `load_ms` says what loading took, by phase."""
+    """A loaded variant; `engine` is the one that answers."""
 
-    def __init__(self, folder, manifest, verification, threads):
-        """Load the variant in `folder`; raises `InitError` in one sentence.
+    def __init__(self, folder, manifest, verification, threads, clock):
+        """Load the variant in `folder`, `clock` taking a lap for each phase; raises `InitError` in one sentence.
 
-        Each file is parsed only once its own future in `verification` has passed; mapped weights are not parsed, so
-        their hash is awaited last, while the session is being made.
+        No file is read before its own future in `verification` has passed, but for mapped weights: they are not parsed,
+        so their hash is awaited last, while the engine is being made ready.
         """
-        clock = Stopwatch()
-        verification["tokenizer.json"].result()
+        runtime, facts = manifest["recipe"]["runtime"], manifest["model"]
+        reader, open_tokenizer = TOKENIZERS[runtime["tokenizer"]]
+        engine, reader = _import(ENGINES[runtime["engine"]]), _import(reader)
+        clock.lap("imports_ms")
+        tokenizer_file = manifests.TOKENIZER_FILES[runtime["tokenizer"]]
+        _await(verification, tokenizer_file)
         clock.lap("verify_ms")
-        self._tokenizer = _load_tokenizer(os.path.join(folder, "tokenizer.json"), manifest["model"]["max_tokens"])
+        path = os.path.join(folder, tokenizer_file)
+        self._encode = open_tokenizer(reader, path, facts["max_tokens"]).encode
         clock.lap("tokenizer_ms")
-        verification["model.onnx"].result()
+        _await(verification, *(verification.keys() - {MAPPED_WEIGHTS}))
         clock.lap("verify_ms")
-        self._session = _load_session(folder, threads, manifest["optimize_at_load"], verification)
-        self._inputs = [given.name for given in self._session.get_inputs()]
+        self._run = _load(engine, folder, manifest, threads, verification)
+        self.engine = next(name for name, module in ENGINES.items() if self._run.__module__.endswith(f".{module}"))
         clock.lap("session_ms")
-        _await(verification)
+        _await(verification, *verification)
         clock.lap("verify_ms")
-        self.load_ms = clock.laps_ms
-        self._labels = manifest["model"]["labels"]
-        self._emotions = manifest["model"]["emotions"]
-        self._activate, self._join = ACTIVATIONS[manifest["model"]["activation"]]
+        self._labels, self._emotions = facts["labels"], facts["emotions"]
+        self._activate, self._join = ACTIVATIONS[facts["activation"]]
 
     def classify(self, text):
         """Return (scores by label, scores by emotion, number of tokens, whether the text was cut to fit).
 
         Scores are 0 to 1; all eight emotions are there, those that no label leads to with 0.
         """
-        encoding = self._tokenizer.encode(text)
-        arrays = {
-            "input_ids": encoding.ids,
-            "attention_mask": encoding.attention_mask,
-            "token_type_ids": encoding.type_ids,
-        }
-        feeds = {name: numpy.array([arrays[name]], dtype=numpy.int64) for name in self._inputs}
-        scores = self._activate(self._session.run(None, feeds)[0][0]).tolist()
+        ids, truncated = self._encode(text)
+        scores = self._activate(self._run(ids))
         emotions = dict.fromkeys(EMOTIONS, 0.0)
         for emotion, score in zip(self._emotions, scores, strict=True):
             emotions[emotion] = self._join(emotions[emotion], score)
-        labels = dict(zip(self._labels, scores, strict=True))
-        return labels, emotions, len(encoding.ids), bool(encoding.overflowing)
+        return dict(zip(self._labels, scores, strict=True)), emotions, len(ids), truncated
 
 
-def _load_tokenizer(path, max_tokens):
+def _import(name):
+    return import_module(f".{name}", __package__)
+
+
+def _load(engine, folder, manifest, threads, verification):
+    """The engine's function; where it fails on a damaged file, the damage is what is told."""
     try:
-        tokenizer = Tokenizer.from_file(path)
-        tokenizer.enable_truncation(max_tokens)
-        return tokenizer
-    except Exception:
-        raise InitError(f"The tokenizer {path} is missing or cannot be read: build the variant again.") from None
-
-
-def _load_session(folder, threads, optimize, verification):
-    options = onnxruntime.SessionOptions()
-    levels = onnxruntime.GraphOptimizationLevel
-    options.graph_optimization_level = levels.ORT_ENABLE_ALL if optimize else levels.ORT_DISABLE_ALL
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    path = os.path.join(folder, "model.onnx")
-    try:
-        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        return engine.load(folder, manifest, threads)
+    except InitError:
+        raise
     except Exception as error:
-        _await(verification)
-        raise InitError(f"onnxruntime cannot load {path} ({type(error).__name__}): build the variant again.") from None
+        _await(verification, *verification)
+        kind = type(error).__name__
+        raise InitError(f"The model in {folder} cannot be loaded ({kind}): build the variant again.") from None
 
 
-def _await(verification):
-    for future in verification.values():
-        future.result()
+def _await(verification, *names):
+    """Wait until the named files are known to be intact."""
+    for name in names:
+        verification[name].result()

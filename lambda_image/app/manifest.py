@@ -1,7 +1,8 @@
 """The variant's manifest, and the check that its files are the ones it names.
 
 The bytes are hashed in a thread: the first start overlaps it with the imports, which wait for Python, not for the
-core. Refuses a missing, truncated or altered file with one sentence. Imports the standard library alone.
+core. Refuses a missing, truncated or altered file, and a CPU that the files are not for, with one sentence. Imports
+the standard library alone.
 """
 
 import hashlib
@@ -11,7 +12,9 @@ import os
 from concurrent.futures import Future
 from threading import Thread
 
-NEEDED_FILES = ("tokenizer.json", "model.onnx")
+# The file that each engine and each tokenizer reads itself; others (mapped weights) it comes upon there.
+ENGINE_FILES = {"onnxruntime": "model.onnx", "onnxruntime-c": "model.onnx", "native": "encoder.bin"}
+TOKENIZER_FILES = {"tokenizers": "tokenizer.json", "mapped": "tokenizer.bin"}
 
 
 class InitError(Exception):
@@ -19,7 +22,7 @@ class InitError(Exception):
 
 
 def read(folder):
-    """The manifest in `folder` as a mapping (`files`, `model`, `recipe`, `sha256`, ...)."""
+    """The manifest in `folder` as a mapping (`files`, `model`, `recipe`, `sha256`, ...); raises `InitError`."""
     path = os.path.join(folder, "variant.json")
     try:
         with open(path, encoding="utf-8") as file:
@@ -28,15 +31,41 @@ def read(folder):
         raise InitError(f"The variant's manifest {path} cannot be read ({error.strerror}).") from None
     except ValueError:
         raise InitError(f"The variant's manifest {path} is not JSON: build the variant again.") from None
-    missing = [name for name in NEEDED_FILES if name not in manifest.get("files", {})]
-    if missing:
-        raise InitError(f"The variant's manifest {path} does not list {missing[0]}: build the variant again.")
+    try:
+        _check(path, manifest)
+    except KeyError as error:
+        raise InitError(f"The variant's manifest {path} lacks or misnames {error}: build the variant again.") from None
     return manifest
 
 
+def _check(path, manifest):
+    """Raise `InitError` for a file that the engine or the tokenizer needs and nobody lists, and for another CPU."""
+    runtime = manifest["recipe"]["runtime"]
+    for name in (ENGINE_FILES[runtime["engine"]], TOKENIZER_FILES[runtime["tokenizer"]]):
+        if name not in manifest["files"]:
+            raise InitError(f"The variant's manifest {path} does not list {name}: build the variant again.")
+    _refuse_other_cpu(manifest["cpu_flags"])
+
+
+def _refuse_other_cpu(flags):
+    """Raise `InitError` if the files are bound to CPU features (as named by /proc/cpuinfo) that this machine lacks."""
+    if not flags:
+        return
+    with open("/proc/cpuinfo", encoding="utf-8") as file:
+        present = set(file.read().split())
+    lacking = [flag for flag in flags if flag not in present]
+    if lacking:
+        raise InitError(
+            f"The variant's weights are laid out for a CPU with {', '.join(lacking)}: this machine has none."
+        )
+
+
 def verify_in_background(folder, manifest):
-    """Start hashing the manifest's files, small ones first; {name: future} whose `result()` raises `InitError`."""
-    paths = {name: os.path.join(folder, name) for name in manifest["files"]}
+    """Start hashing the manifest's files, small ones first; {name: future} whose `result()` raises `InitError`.
+
+    Files whose bytes the engine checks itself (`self_checked`) are left out.
+    """
+    paths = {name: os.path.join(folder, name) for name in manifest["files"] if name not in manifest["self_checked"]}
     futures = {name: Future() for name in sorted(paths, key=lambda name: _size(paths[name]))}
 
     def verify():

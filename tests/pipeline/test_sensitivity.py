@@ -49,7 +49,7 @@ def make(folder, *, damaged: bool):
     shutil.copyfile(folder / "export" / "model.onnx", folder / "fused.onnx")
     recipes.fuse(folder / "fused.onnx", tiny.SHAPE["num_attention_heads"], tiny.SHAPE["hidden_size"])
     files = folder / "export" / "tokenizer.json", folder / "export" / "reference.json"
-    return folder, lambda path: parity.measure(path, *files, TEXTS, facts)
+    return folder, lambda path: parity.measure(parity.onnx_answer(path), *files, TEXTS, facts)
 
 
 @pytest.fixture(scope="module")

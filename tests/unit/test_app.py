@@ -1,10 +1,12 @@
 """The shipped code refuses bad events by documented codes and damaged variants in one sentence."""
 
 import json
+from decimal import Decimal
 
 import pytest
 
 from lambda_image.app import manifest as manifests
+from lambda_image.app.classifier import ACTIVATIONS
 from lambda_image.app.manifest import InitError
 from lambda_image.app.problems import MAX_CHARACTERS, PROBLEMS, find_problem, problem
 from workbench.store import file_sha256
@@ -50,8 +52,17 @@ def folder(tmp_path):
     (tmp_path / "model.onnx").write_bytes(b"model" * 1000)
     (tmp_path / "tokenizer.json").write_bytes(b"{}")
     files = {path.name: file_sha256(path) for path in tmp_path.iterdir()}
-    (tmp_path / "variant.json").write_text(json.dumps({"files": files}))
+    runtime = {"engine": "onnxruntime", "tokenizer": "tokenizers"}
+    manifest = {"files": files, "recipe": {"runtime": runtime}, "self_checked": [], "cpu_flags": []}
+    (tmp_path / "variant.json").write_text(json.dumps(manifest))
     return tmp_path
+
+
+def change(folder, **fields) -> None:
+    """Replace fields of the manifest; those set to None are removed."""
+    path = folder / "variant.json"
+    changed = json.loads(path.read_text()) | fields
+    path.write_text(json.dumps({name: value for name, value in changed.items() if value is not None}))
 
 
 def verify(folder) -> None:
@@ -87,3 +98,48 @@ def test_a_damaged_variant_is_refused_in_one_sentence(folder, name, damage, sent
         verify(folder)
     assert sentence in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_the_engine_checks_itself_is_left_to_it(folder) -> None:
+    """Damage to a self-checked file passes here; the same damage without that mark does not."""
+    (folder / "model.onnx").write_bytes(b"other")
+    change(folder, self_checked=["model.onnx"])
+    verify(folder)
+    change(folder, self_checked=[])
+    with pytest.raises(InitError, match=r"model\.onnx is damaged"):
+        verify(folder)
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"cpu_flags": ["avx1024"]}, "laid out for a CPU with avx1024"),
+        ({"cpu_flags": None}, "lacks or misnames 'cpu_flags'"),
+        ({"files": None}, "lacks or misnames 'files'"),
+        ({"recipe": {}}, "lacks or misnames 'runtime'"),
+        ({"recipe": {"runtime": {"engine": "steam", "tokenizer": "mapped"}}}, "lacks or misnames 'steam'"),
+        ({"recipe": {"runtime": {"engine": "native", "tokenizer": "mapped"}}}, "does not list encoder.bin"),
+        ({"recipe": {"runtime": {"engine": "onnxruntime-c", "tokenizer": "mapped"}}}, "does not list tokenizer.bin"),
+    ],
+)
+def test_a_manifest_for_something_else_is_refused_in_one_sentence(folder, fields, sentence) -> None:
+    """Another CPU, a missing key, an unknown engine, a file that the engine needs and nobody lists: one line each."""
+    change(folder, **fields)
+    with pytest.raises(InitError) as caught:
+        manifests.read(str(folder))
+    assert sentence in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("logits", [[0.0], [3.5, -2.0, 0.1], [800.0, -800.0, 0.0], [-1e4, -1e4]])
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
+def test_scores_are_those_of_their_definition(activation, logits) -> None:
+    """Softmax and sigmoid agree with exact arithmetic and stay within 0 to 1 for logits of any size."""
+    powers = [Decimal(logit - max(logits)).exp() for logit in logits]
+    expected = {
+        "softmax": [power / sum(powers) for power in powers],
+        "sigmoid": [1 / (1 + Decimal(-logit).exp()) for logit in logits],
+    }
+    scores = ACTIVATIONS[activation][0](logits)
+    assert scores == pytest.approx(list(map(float, expected[activation])), abs=1e-12)
+    assert all(0 <= score <= 1 for score in scores)

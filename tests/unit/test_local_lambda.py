@@ -1,5 +1,6 @@
 """The local Lambda runs the real awslambdaric, and whatever the function does is an outcome."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -13,7 +14,8 @@ import pytest
 from botocore.config import Config
 
 from bench.limits import detect
-from bench.local_lambda import LocalLambda, Settings
+from bench.local_lambda import FOOTPRINT, LocalLambda, Settings
+from workbench.paths import ROOT
 
 ECHO = "def handler(event, context):\n    return {'echo': event, 'request': context.aws_request_id}\n"
 
@@ -28,7 +30,7 @@ def test_a_request_is_answered_cold_then_warm(make_function) -> None:
     """The first invocation has init and cold start times, the second, on the same process, has neither."""
     with LocalLambda(make_function(ECHO), settings()) as local:
         cold, warm = local.invoke(b'{"a": 1}'), local.invoke(b'{"a": 2}')
-        assert local.peak_mb() > 1
+        assert local.footprint()["peak_mb"] > 1
     assert json.loads(cold.body)["echo"] == {"a": 1}
     assert 0 < cold.init_ms < cold.cold_ms
     assert (warm.outcome, warm.cold_ms, warm.init_ms) == ("ok", None, None)
@@ -128,3 +130,33 @@ def test_nothing_is_left_behind(make_function) -> None:
     ) as local:
         pid = json.loads(local.invoke(b"{}").body)["pid"]
     assert subprocess.run(["kill", "-0", str(pid)], stderr=subprocess.DEVNULL).returncode != 0
+
+
+def test_the_footprint_tells_mapped_from_copied(make_function, tmp_path) -> None:
+    """A process that reads a file has copied it, one that maps and touches it holds it mapped; memory counts both."""
+    (tmp_path / "big.bin").write_bytes(b"x" * 2**25)
+    uses = {
+        "neither": "",
+        "read": "content = file.read()",
+        "mapped": "content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)\ntouched = content[::mmap.PAGESIZE]",
+    }
+    found = {}
+    for name, use in uses.items():
+        source = f"import mmap\nfile = open('big.bin', 'rb')\n{use}\n{ECHO}"
+        with LocalLambda(make_function(source), settings()) as local:
+            assert local.invoke(b"{}").outcome == "ok"
+            found[name] = local.footprint()
+    assert found["read"]["copied_mb"] > 32 > found["neither"]["copied_mb"]
+    assert found["mapped"]["mapped_mb"] > 32 > found["neither"]["mapped_mb"]
+    assert min(found["read"]["peak_mb"], found["mapped"]["peak_mb"]) > 32 + found["neither"]["peak_mb"] / 2
+    assert set(found["read"]) == set(FOOTPRINT)
+
+
+def test_the_empty_contender_has_what_the_bench_reads(make_function) -> None:
+    """The handler without a model answers with timings of nothing, so that its whole init is the interpreter's."""
+    empty = dataclasses.replace(
+        make_function(""), task_root=ROOT / "bench" / "empty", handler="handler.handler"
+    )
+    with LocalLambda(empty, settings()) as local:
+        invocation = local.invoke(b'{"text": "x"}')
+    assert json.loads(invocation.body) == {"timings": {"inference_ms": 0.0, "init": {}}}

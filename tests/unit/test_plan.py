@@ -1,9 +1,12 @@
 """The plan file is read strictly, and every refusal names the key and the remedy."""
 
+from dataclasses import Field, fields
+
 import pytest
 
 from workbench.errors import PlanError
 from workbench.plan import Plan, Workload, load, read_texts, texts_sha256
+from workbench.records import Recipe, Runtime
 
 DAMAGES = [
     ("cold_samples = 12", "cold_sample = 12", "bench.cold_sample is not a setting", "perhaps you meant 'cold_samples'"),
@@ -21,6 +24,17 @@ DAMAGES = [
     ('name = "int8-tensor"\n', 'name = "fp32"\n', "recipes share a name", "its own"),
     ("cold_share = 0.9 ", "cold_share = 9 ", "objective.cold_share is no share", "0 to 1"),
     ('recipes = ["fp32",', 'recipes = ["fp64",', "quick.recipes names fp64", "use some of"),
+    ('after = "lean"', 'after = "leen"', "axes[12].after names no recipe: 'leen'", "perhaps you meant 'lean'"),
+    ('before = "fp32"', 'before = "?"', "axes[0].before names no recipe: '?'", "known are: fp32, fp32-fused"),
+    (
+        'after = "int8-tensor"',
+        'after = "fp32-fused"',
+        "axes compare a recipe with itself: int8, one scale a",
+        "another",
+    ),
+    ('name = "two threads"', 'name = "fused graph"', "axes share a name", "its own"),
+    ("threads = 2 }", "threads = 0 }", "recipes ask for threads below 1", "1 or more"),
+    ('engine = "onnxruntime-c"', 'engine = "onnxruntime-d"', "runtime.engine is 'onnxruntime-d'", "'onnxruntime-c'"),
     ("[bench]", "[bench", "workbench.toml is not TOML", "mend that line"),
     ('folder = "bench/contenders/plan"', 'folder = "bench/gone"', "name a missing folder: bench/gone", "mend the path"),
 ]
@@ -57,6 +71,24 @@ def test_quick_keeps_the_questions_and_takes_fewer_samples(plan_file) -> None:
     assert set(quick.recipes) < set(full.recipes)
     assert quick.bench.cold_samples < full.bench.cold_samples
     assert quick.objective == full.objective
+    measured = {recipe.name for recipe in quick.recipes}
+    assert all({axis.before, axis.after} <= measured for axis in quick.axes)
+
+
+def test_every_recipe_is_an_end_of_an_axis(plan: Plan) -> None:
+    """Nothing is measured that the report does not compare; every axis changes one thing, or all of it at once."""
+    recipes = {recipe.name: recipe for recipe in plan.recipes}
+    assert {name for axis in plan.axes for name in (axis.before, axis.after)} == recipes.keys()
+    for axis in plan.axes:
+        before, after = recipes[axis.before], recipes[axis.after]
+        changed = [field.name for field in fields(Runtime) if _setting(before, field) != _setting(after, field)]
+        steps = set(before.steps) ^ set(after.steps)
+        is_one_thing = len(changed) + bool(steps) == 1 and len(steps) <= 2
+        assert is_one_thing or after.steps == ("native",), axis.name
+
+
+def _setting(recipe: Recipe, field: Field):
+    return getattr(recipe.runtime, field.name)
 
 
 def test_the_workload_spreads_over_the_file(plan: Plan) -> None:

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from bench.choose import decide
-from bench.evidence import headline
+from bench.evidence import by_threads
 from bench.report import markdown
 from bench.summary import summary
 from tests.unit.conftest import FACTS, evidence, sample, variant
@@ -32,7 +32,8 @@ def test_the_summary_has_the_headline_figures_with_their_run(case) -> None:
         "run": "2026-01-01",
     }
     assert figures["size_ratio_vs_fp32"]["value"] == 0.25
-    assert [figures[name]["value"] for name in ("variants", "memory_sizes", "cold_samples_per_cell")] == [2, 4, 3]
+    counts = ("variants", "contenders", "memory_sizes", "cold_samples_per_cell")
+    assert [figures[name]["value"] for name in counts] == [2, 1, 4, 3]
     json.dumps(figures)
 
 
@@ -70,7 +71,8 @@ def test_a_cell_that_never_answered_shows_its_outcome(plan) -> None:
 
 
 def test_settings_are_never_mixed_in_one_figure(plan) -> None:
-    """Samples of a second regime stay in the records and out of the figures of the first."""
+    """Samples of a second regime stay in the records alone, those of a second thread count apart from the first's."""
     found = evidence(plan, FORMS, COLD)
     other = sample("small", 2048, "cold", 0, {"cold_ms": 9000.0}, "ok", regime="throttled")
-    assert headline(found.run, [*found.samples, other]) == list(found.samples)
+    two = dataclasses.replace(other, cell=dataclasses.replace(other.cell, threads=2, regime="burst"))
+    assert by_threads(found.run, [*found.samples, other, two]) == (list(found.samples), [two])
