@@ -39,8 +39,9 @@ def run(plan: Plan, options: argparse.Namespace) -> None:
     cold.measure_from_disk(folder, cells, texts)
     limit.record(folder, min(variant.size_bytes for variant in built.values()))
     _measure_warm(folder)
-    ours = [function for function in functions_ if function.name in built]
-    quality.measure(folder, ours, quality.datasets(plan.workload, options.data), quality.smaller_cpu())
+    asked = {variant.answers: name for name, variant in reversed(built.items())}.values()
+    judged = [function for function in functions_ if function.name in asked]
+    quality.measure(folder, judged, quality.datasets(plan.workload, options.data), quality.smaller_cpu())
     runs.finish(folder)
     print(f"measured: {folder}")
 

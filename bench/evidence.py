@@ -78,7 +78,7 @@ class Evidence:
 
     def quality(self, function: str, dataset: str, cpu: str = "native") -> Quality:
         """A variant's answers to a data set; raises `RecordError` when there are none."""
-        found = [one for one in self.qualities if one.key == (function, dataset, cpu)]
+        found = [one for one in self.qualities if one.key == (self._asked(function), dataset, cpu)]
         if not found:
             raise RecordError(
                 f"the run has no answers of {function} to {dataset} ({cpu})", "run `nox -s bench` to the end"
@@ -87,7 +87,12 @@ class Evidence:
 
     def has_quality(self, function: str, dataset: str, cpu: str = "native") -> bool:
         """Whether the variant answered the data set."""
-        return any(one.key == (function, dataset, cpu) for one in self.qualities)
+        return any(one.key == (self._asked(function), dataset, cpu) for one in self.qualities)
+
+    def _asked(self, function: str) -> str:
+        """The first variant that answers as `function` does, which was asked for all of them."""
+        variants = {contest.name: contest.variant for contest in self.run.contests if contest.variant}
+        return next(name for name, one in variants.items() if one.answers == variants[function].answers)
 
     def contest(self, function: str) -> runs.Contest:
         """What is known of a measured function before any sample."""

@@ -10,7 +10,6 @@ from bench.statistics import paired_ratio, ratio_of_medians
 from workbench.records import Interval, Limit, Verdict
 
 
-
 def cold_over_limit(evidence: Evidence, verdict: Verdict) -> Interval | None:
     """The winner's cold start over the least that this machine allows, round by round; None without a limit."""
     found = cold_limits_ms(evidence, verdict.winner)

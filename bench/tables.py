@@ -230,5 +230,6 @@ def ratio(one: Interval) -> str:
 
 
 def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    """The table, or nothing where it has no rows."""
     rule = ("---", *("---:" for _ in head[1:]))
-    return "\n".join(f"| {' | '.join(row)} |" for row in (head, rule, *rows))
+    return "\n".join(f"| {' | '.join(row)} |" for row in (head, rule, *rows)) if rows else ""

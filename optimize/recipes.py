@@ -1,12 +1,12 @@
 """The steps a recipe may name, each a change to one ONNX file (and, for `prune`, to its tokenizer).
 
 Refuses unknown steps and orders that cannot work: `fuse` comes early, since quantized nodes no longer fuse, and
-`mapped` or `prepacked` last, since they write the graph as onnxruntime would make it at load. `native` stands alone: it
-starts from the checkpoint and makes no ONNX file.
+`saved`, `mapped` or `prepacked` last, since they write the graph as onnxruntime would make it at load. `native` stands
+alone: it starts from the checkpoint and makes no ONNX file.
 """
 
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import onnx
@@ -22,7 +22,7 @@ from workbench.records import FloatNode, Recipe
 Repair = Callable[[Path, Path, list[str]], tuple[FloatNode, ...]]
 PRUNE, FUSE, ONE_TEXT, FIRST_ROW = "prune", "fuse", "batch-1", "first-row"
 BLOCKS, HALF, KEEP = "int8-blocks", "fp16-embeddings", "keep-sensitive"
-MAPPED, PREPACKED, NATIVE = "mapped", "prepacked", "native"
+PREPACKED, NATIVE = "prepacked", "native"
 MATRIX_OPERATORS = ("MatMul", "Gemm", "Attention")
 QUANTIZED_OPERATORS = {
     "int8-tensor": MATRIX_OPERATORS,
@@ -30,8 +30,18 @@ QUANTIZED_OPERATORS = {
     BLOCKS: ("MatMul",),
     "int8-embeddings": ("Gather",),
 }
-ORDER = (PRUNE, FUSE, ONE_TEXT, FIRST_ROW, *QUANTIZED_OPERATORS, HALF, KEEP, MAPPED, PREPACKED, NATIVE)
-ALTERNATIVES = (("int8-tensor", "int8-channel", BLOCKS), ("int8-embeddings", HALF), (MAPPED, PREPACKED))
+EXTERNAL_WEIGHTS = {
+    "session.optimized_model_external_initializers_file_name": "model.onnx.data",
+    "session.optimized_model_external_initializers_min_size_in_bytes": "1024",
+}
+# How the graph is saved as optimized: with its weights inside, beside it, or beside it as this CPU's kernels take them.
+SAVED = {
+    "saved": {},
+    "mapped": EXTERNAL_WEIGHTS,
+    PREPACKED: EXTERNAL_WEIGHTS | {"session.save_external_prepacked_constant_initializers": "1"},
+}
+ORDER = (PRUNE, FUSE, ONE_TEXT, FIRST_ROW, *QUANTIZED_OPERATORS, HALF, KEEP, *SAVED, NATIVE)
+ALTERNATIVES = (("int8-tensor", "int8-channel", BLOCKS), ("int8-embeddings", HALF), tuple(SAVED))
 NEEDS = {ONE_TEXT: (FUSE,), FIRST_ROW: (FUSE,), KEEP: tuple(QUANTIZED_OPERATORS)}
 
 
@@ -79,8 +89,8 @@ def apply(
     kept = _to_int8(model, steps, repair)
     if HALF in steps:
         graphs.halve_embeddings(model)
-    if MAPPED in steps or PREPACKED in steps:
-        save_mapped(model, prepacked=PREPACKED in steps)
+    for step in filter(steps.__contains__, SAVED):
+        save_optimized(model, SAVED[step])
     return kept
 
 
@@ -140,22 +150,16 @@ def _quantize_dynamic(model: Path, operators: list[str], per_channel: bool, kept
     unquantized.unlink()
 
 
-def save_mapped(model: Path, *, prepacked: bool = False) -> None:
-    """Save the graph as optimized, its weights in `<name>.data` beside it, which onnxruntime maps instead of copying.
+def save_optimized(model: Path, entries: Mapping[str, str]) -> None:
+    """Save the graph as onnxruntime optimizes it, so that a load need not; `entries` say where its weights go.
 
-    Stays below the hardware-specific level, so that the file does not depend on the CPU it was made on; with
-    `prepacked` it does, since each weight is also there as this CPU's kernels lay it out.
+    Weights beside the graph are mapped where those inside it are copied. Stays below the hardware-specific level, so
+    that the file does not depend on the CPU it was made on; prepacked weights do.
     """
-    plain = model.with_suffix(".plain.onnx")
-    model.rename(plain)
+    plain = model.rename(model.with_suffix(".plain.onnx"))
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
     options.optimized_model_filepath = str(model)
-    entries = {
-        "session.optimized_model_external_initializers_file_name": f"{model.name}.data",
-        "session.optimized_model_external_initializers_min_size_in_bytes": "1024",
-        "session.save_external_prepacked_constant_initializers": str(int(prepacked)),
-    }
     for name, value in entries.items():
         options.add_session_config_entry(name, value)
     onnxruntime.InferenceSession(plain, options, providers=["CPUExecutionProvider"])

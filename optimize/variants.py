@@ -131,7 +131,7 @@ def _describe(recipe: Recipe, inputs: Inputs, source: Path, made: Made, identity
         size_bytes=sum((source / name).stat().st_size for name in weights),
         part_bytes=made.part_bytes,
         graph_nodes=made.graph_nodes,
-        optimize_at_load=not {recipes.MAPPED, recipes.PREPACKED} & set(recipe.steps),
+        optimize_at_load=not recipes.SAVED.keys() & set(recipe.steps),
         versions=_versions(),
         float_nodes=made.float_nodes,
         parity=made.parity,

@@ -32,5 +32,7 @@ def environment_python(name: str) -> Path:
     """The interpreter of a locked environment that `nox` made."""
     python = ENVIRONMENTS / name / "bin" / "python"
     if not python.exists():
-        raise WorkbenchError(f"the environment {name!r} is not installed", "run `nox -s bench`, which installs all it needs")
+        raise WorkbenchError(
+            f"the environment {name!r} is not installed", "run `nox -s bench`, which installs all it needs"
+        )
     return python

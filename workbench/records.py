@@ -129,6 +129,11 @@ class Variant:
     self_checked: tuple[str, ...] = ()
     cpu_flags: tuple[str, ...] = ()
 
+    @property
+    def answers(self) -> str:
+        """What decides its answers: variants that differ in how they are run alone give the same ones."""
+        return fingerprint([self.files, self.recipe.runtime.engine, self.recipe.runtime.tokenizer])
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cell:

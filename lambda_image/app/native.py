@@ -27,7 +27,7 @@ def load(folder, manifest, threads):
     library = _library(folder, manifest)
     path = os.path.join(folder, WEIGHTS)
     encoder = ctypes.c_void_p()
-    code = library.encoder_open(path.encode(), ctypes.byref(encoder))
+    code = library.encoder_open(os.fsencode(path), ctypes.byref(encoder))
     if code:
         raise InitError(f"The weights {path}: the file {PROBLEMS[code]}.")
     row = ctypes.c_float * library.encoder_labels(encoder)
@@ -49,7 +49,7 @@ def _library(folder, manifest):
         try:
             library = ctypes.CDLL(os.path.join(folder, name))
         except OSError as error:
-            raise InitError(f"The encoder {name} cannot be loaded: it is for another architecture ({error}).") from None
+            raise InitError(f"The encoder {name} cannot be loaded on this machine ({error}).") from None
         if library.encoder_supported():
             return library
     raise InitError(f"The variant in {folder} lists no encoder that this CPU can run: build the variant again.")

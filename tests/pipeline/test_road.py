@@ -35,10 +35,10 @@ def road(tmp_path_factory):
         'where = "builtin"': f'where = "{folder / "model"}"',
         "speed_only = true": "speed_only = false",
         "[1024, 1769, 2048, 3008]": "[1024, 2048]",
-        "cold_samples = 12": f"cold_samples = {COLD}",
-        "disk_samples = 4": f"disk_samples = {DISK}",
+        "cold_samples = 10": f"cold_samples = {COLD}",
+        "disk_samples = 3": f"disk_samples = {DISK}",
         "warm_rounds = 2": f"warm_rounds = {WARM}",
-        "warm_samples = 20": "warm_samples = 5",
+        "warm_samples = 15": "warm_samples = 5",
         "label_agreement = 0.97": "label_agreement = 0.5",
     }
     for old, new in changes.items():

@@ -83,7 +83,7 @@ def variant(name: str, *, size_bytes: int = 100, agreement: float = 1.0, steps: 
     return Variant(
         recipe=Recipe(name=name, steps=steps),
         model=FACTS,
-        files={},
+        files={"model.onnx": fingerprint(name)},
         sha256=fingerprint(name),
         size_bytes=size_bytes,
         part_bytes={"embeddings": size_bytes // 2},

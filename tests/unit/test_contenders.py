@@ -20,7 +20,7 @@ DAMAGES = [
     ('name = "openvino-ptq"', 'name = "fp32"', "share a name: fp32"),
     ("threads = [1, 0]", "threads = []", "lack thread counts of 0 or more: onnxruntime-int8"),
     ("threads = [1, 0]", "threads = [-1]", "lack thread counts of 0 or more: onnxruntime-int8"),
-    ("[1769, 2048]", "[1769]", "are not measured at objective.memory_mb: torch-int8"),
+    ("[1769, 2048]", "[1769]", "are not measured at objective.memory_mb: optimum-int8"),
 ]
 WRITES_ITS_INPUTS = """
 import sys

@@ -154,9 +154,7 @@ def test_the_footprint_tells_mapped_from_copied(make_function, tmp_path) -> None
 
 def test_the_empty_contender_has_what_the_bench_reads(make_function) -> None:
     """The handler without a model answers with timings of nothing, so that its whole init is the interpreter's."""
-    empty = dataclasses.replace(
-        make_function(""), task_root=ROOT / "bench" / "empty", handler="handler.handler"
-    )
+    empty = dataclasses.replace(make_function(""), task_root=ROOT / "bench" / "empty", handler="handler.handler")
     with LocalLambda(empty, settings()) as local:
         invocation = local.invoke(b'{"text": "x"}')
     assert json.loads(invocation.body) == {"timings": {"inference_ms": 0.0, "init": {}}}

@@ -9,11 +9,11 @@ from workbench.plan import Plan, Workload, load, read_texts, texts_sha256
 from workbench.records import Recipe, Runtime
 
 DAMAGES = [
-    ("cold_samples = 12", "cold_sample = 12", "bench.cold_sample is not a setting", "perhaps you meant 'cold_samples'"),
-    ("cold_samples = 12", "", "bench.cold_samples is missing", "add it"),
-    ("cold_samples = 12", "cold_samples = '12'", "bench.cold_samples is '12'", "a value of type int"),
-    ("cold_samples = 12", "cold_samples = true", "bench.cold_samples is True", "a value of type int"),
-    ("cold_samples = 12", "cold_samples = 0", "bench asks for no samples", "1 or more"),
+    ("cold_samples = 10", "cold_sample = 12", "bench.cold_sample is not a setting", "perhaps you meant 'cold_samples'"),
+    ("cold_samples = 10", "", "bench.cold_samples is missing", "add it"),
+    ("cold_samples = 10", "cold_samples = '12'", "bench.cold_samples is '12'", "a value of type int"),
+    ("cold_samples = 10", "cold_samples = true", "bench.cold_samples is True", "a value of type int"),
+    ("cold_samples = 10", "cold_samples = 0", "bench asks for no samples", "1 or more"),
     ("[1024, 1769, 2048, 3008]", "[64, 2048]", "bench.memory_mb has a size Lambda does not offer", "128 to 10240"),
     ("[1024, 1769, 2048, 3008]", "[1024]", "objective.memory_mb is not measured", "bench.memory_mb"),
     ('["burst"]', '["brust"]', "bench.regimes[0] is 'brust'", "perhaps you meant 'burst'"),
@@ -24,7 +24,7 @@ DAMAGES = [
     ('name = "int8-tensor"\n', 'name = "fp32"\n', "recipes share a name", "its own"),
     ("cold_share = 0.9 ", "cold_share = 9 ", "objective.cold_share is no share", "0 to 1"),
     ('recipes = ["fp32",', 'recipes = ["fp64",', "quick.recipes names fp64", "use some of"),
-    ('after = "lean"', 'after = "leen"', "axes[12].after names no recipe: 'leen'", "perhaps you meant 'lean'"),
+    ('after = "lean"', 'after = "leen"', "axes[13].after names no recipe: 'leen'", "perhaps you meant 'lean'"),
     ('before = "fp32"', 'before = "?"', "axes[0].before names no recipe: '?'", "known are: fp32, fp32-fused"),
     (
         'after = "int8-tensor"',

@@ -10,6 +10,7 @@ from bench.evidence import by_threads
 from bench.report import markdown
 from bench.summary import summary
 from tests.unit.conftest import FACTS, evidence, sample, variant
+from workbench.records import Recipe, Runtime
 
 COLD = {"fp32": [400.0, 410.0, 390.0], "small": [100.0, 105.0, 98.0], "plan": [900.0, 840.0, 882.0]}
 FORMS = [variant("fp32", size_bytes=400), variant("small", size_bytes=100)]
@@ -76,3 +77,15 @@ def test_settings_are_never_mixed_in_one_figure(plan) -> None:
     other = sample("small", 2048, "cold", 0, {"cold_ms": 9000.0}, "ok", regime="throttled")
     two = dataclasses.replace(other, cell=dataclasses.replace(other.cell, threads=2, regime="burst"))
     assert by_threads(found.run, [*found.samples, other, two]) == (list(found.samples), [two])
+
+
+def test_variants_that_only_run_otherwise_share_their_answers(plan) -> None:
+    """One of them is asked for all; a variant of other files or another engine has to answer for itself."""
+    small = variant("small", size_bytes=100)
+    twin = dataclasses.replace(small, recipe=Recipe(name="twin", runtime=Runtime(threads=2, prepacking=False)))
+    other = dataclasses.replace(small, recipe=Recipe(name="other", runtime=Runtime(engine="onnxruntime-c")))
+    forms = [variant("fp32", size_bytes=400), small, twin, other]
+    found = evidence(plan, forms, {one.recipe.name: [1.0] for one in forms})
+    asked = dataclasses.replace(found, qualities=tuple(one for one in found.qualities if one.function == "small"))
+    answered = {one.recipe.name: asked.has_quality(one.recipe.name, "diaries") for one in forms}
+    assert answered == {"fp32": False, "small": True, "twin": True, "other": False}
