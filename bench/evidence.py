@@ -106,6 +106,16 @@ class Evidence:
         """The names of the contenders from outside that load a model."""
         return [contest.name for contest in self.run.contests if not contest.variant and contest.size_bytes]
 
+    def of_contenders(self, kind: Kind, memory_mb: int, metric: str) -> list[Measurement]:
+        """The contenders' samples of one kind that have the metric, at every thread count."""
+        return [
+            one
+            for one in (*self.samples, *self.other_threads)
+            if (one.kind, one.cell.memory_mb) == (kind, memory_mb)
+            and metric in one.values
+            and one.cell.function in self.contenders()
+        ]
+
     def reference(self) -> str:
         """The variant without steps, to whose answers all others are held."""
         recipes = [contest.variant.recipe for contest in self.run.contests if contest.variant]

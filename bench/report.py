@@ -89,10 +89,10 @@ def sentence(evidence: Evidence, verdict: Verdict) -> str:
         f"when {share:.0%} of the calls start cold."
     )
     ratios = [
-        f"{tables.ratio(cold_ratio(evidence, name, verdict))} times faster than `{name}`'s"
-        for name in rivals(evidence).values()
+        f"{tables.ratio(cold_ratio(evidence, rival_ms, verdict))} times faster than {setting}"
+        for setting, rival_ms in rivals(evidence).values()
     ]
-    starts = [f"Its cold start is {', '.join(ratios)}."] if ratios else []
+    starts = [f"It starts {', '.join(ratios)}."] if ratios else []
     behind = missed(figures(evidence, verdict))
     return " ".join((lead, *starts, _margin(verdict), *([f"Targets missed: {'; '.join(behind)}."] if behind else [])))
 
@@ -139,7 +139,8 @@ def _method(evidence: Evidence) -> str:
         f"{' '.join(run.machine.flags)}, Linux {run.machine.kernel}, {run.machine.architecture}. Started {run.started_at}, "
         f"finished {run.finished_at}.",
         f"Model: `{run.plan.model.where}`, workload of {run.plan.workload.entries} diary entries "
-        f"(sha256 {run.workload_sha256[:12]}), code sha256 {run.code_sha256[:12]}.",
+        f"(sha256 {run.workload_sha256[:12]}). Measured by bench/ with the sha256 {run.code_sha256[:12]}, reported by "
+        f"{runs.code_sha256()[:12]}.",
     )
     return "\n".join(f"- {line}" for line in lines)
 

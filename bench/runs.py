@@ -74,7 +74,7 @@ def open_run(
         )
         for one in functions
     )
-    code = tree_sha256(Path(__file__).parent.glob("*.py"), Path(__file__).parent)
+    code = code_sha256()
     workload = texts_sha256(texts)
     run = Run(
         format=FORMAT,
@@ -89,6 +89,11 @@ def open_run(
         contests=contests,
     )
     return _unfinished(run) or _start(run)
+
+
+def code_sha256() -> str:
+    """The identity of this package's code as it stands."""
+    return tree_sha256(Path(__file__).parent.glob("*.py"), Path(__file__).parent)
 
 
 def finish(folder: Path) -> None:

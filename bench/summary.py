@@ -33,38 +33,35 @@ def summary(evidence: Evidence, verdict: Verdict, run: str) -> dict[str, dict[st
 def figures(evidence: Evidence, verdict: Verdict) -> dict[str, Interval]:
     """The headline figures by name; one that the run cannot give is not there."""
     return {
-        **{f"cold_ratio_vs_{rival}": cold_ratio(evidence, name, verdict) for rival, name in rivals(evidence).items()},
+        **{f"cold_ratio_vs_{rival}": cold_ratio(evidence, ms, verdict) for rival, (_, ms) in rivals(evidence).items()},
         **{name: found for name, figure in FIGURES.items() if (found := figure(evidence, verdict))},
         **accuracy_figures(evidence, verdict.winner),
         **_counts(evidence),
     }
 
 
-def rivals(evidence: Evidence) -> dict[str, str]:
-    """For each of `RIVALS` that answered, the contender that starts fastest at the objective's memory size."""
-    memory_mb = evidence.run.plan.objective.memory_mb
-    known = {
-        rival: [name for name in names if name in evidence.contenders() and evidence.has_answers(name, memory_mb)]
-        for rival, names in RIVALS.items()
-    }
+def rivals(evidence: Evidence) -> dict[str, tuple[str, dict[int, float]]]:
+    """For each of `RIVALS` that answered, the contender and thread count that start fastest: its name, ms by round."""
+    found = {rival: _starts(evidence, names) for rival, names in RIVALS.items()}
     return {
-        rival: min(names, key=lambda name: median(evidence.cold(name, memory_mb)))
-        for rival, names in known.items()
-        if names
+        rival: min(settings.items(), key=lambda item: median(item[1].values()))
+        for rival, settings in found.items()
+        if settings
     }
 
 
-def cold_ratio(evidence: Evidence, contender: str, verdict: Verdict) -> Interval:
-    """How many times faster the winner starts than `contender`, round by round at the verdict's memory size."""
-    return paired_ratio(*evidence.paired(contender, verdict.winner, verdict.memory_mb, "cold_ms"))
+def cold_ratio(evidence: Evidence, rival_ms: dict[int, float], verdict: Verdict) -> Interval:
+    """How many times faster the winner starts than a rival, round by round at the verdict's memory size."""
+    ours_ms = evidence.by_round(verdict.winner, verdict.memory_mb, "cold_ms")
+    rounds = sorted(ours_ms.keys() & rival_ms.keys())
+    return paired_ratio([rival_ms[number] for number in rounds], [ours_ms[number] for number in rounds])
 
 
 def best_warm(evidence: Evidence) -> tuple[str, list[float]] | None:
-    """The contender and thread count that answer 64 tokens fastest with one vCPU, and their samples in ms."""
+    """The contender and thread count that answer 64 tokens fastest with one vCPU: its name, and its samples in ms."""
     samples: dict[str, list[float]] = {}
-    for one in (*evidence.samples, *evidence.other_threads):
-        if one.cell.function in evidence.contenders() and one.cell.memory_mb == ONE_VCPU_MB and FIXED in one.values:
-            samples.setdefault(_setting(one), []).extend(one.values[FIXED])
+    for one in evidence.of_contenders("warm", ONE_VCPU_MB, FIXED):
+        samples.setdefault(_setting(one), []).extend(one.values[FIXED])
     return min(samples.items(), key=lambda item: median(item[1])) if samples else None
 
 
@@ -152,10 +149,18 @@ def _over_plan(evidence: Evidence, verdict: Verdict, metric: str, kind: Kind) ->
     return paired_ratio(*evidence.paired(verdict.winner, "plan", memory_mb, metric, kind))
 
 
+def _starts(evidence: Evidence, names: tuple[str, ...]) -> dict[str, dict[int, float]]:
+    """Cold starts in ms by round, of each of the contenders at each of its thread counts."""
+    starts: dict[str, dict[int, float]] = {}
+    for one in evidence.of_contenders("cold", evidence.run.plan.objective.memory_mb, "cold_ms"):
+        if one.cell.function in names:
+            starts.setdefault(_setting(one), {})[one.round] = one.values["cold_ms"][0]
+    return starts
+
+
 def _setting(one: Measurement) -> str:
     """A contender and its threads, readable."""
-    threads = {0: "its default of threads", 1: "1 thread"}
-    return f"`{one.cell.function}` with {threads.get(one.cell.threads, f'{one.cell.threads} threads')}"
+    return f"`{one.cell.function}` ({f'threads: {one.cell.threads}' if one.cell.threads else 'default threads'})"
 
 
 def _exact(value: float) -> Interval:

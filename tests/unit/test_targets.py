@@ -52,7 +52,10 @@ def case(plan):
 
 def test_of_several_rivals_the_fastest_counts(case) -> None:
     """openvino's two forms give one ratio, that to the faster; rivals that were not measured give none."""
-    assert rivals(case[0]) == {"plan": "plan", "openvino": "openvino-ptq"}
+    assert {rival: name for rival, (name, _) in rivals(case[0]).items()} == {
+        "plan": "`plan` (threads: 1)",
+        "openvino": "`openvino-ptq` (threads: 1)",
+    }
     known = figures(*case)
     assert known["cold_ratio_vs_openvino"].value == 4
     assert known["cold_ratio_vs_plan"].value == 30
@@ -67,13 +70,16 @@ def test_the_empty_handler_is_no_contender(case) -> None:
 
 
 def test_the_best_setting_of_a_contender_counts(case) -> None:
-    """A contender's second thread count is what the winner is held to where it answers faster."""
+    """A contender's second thread count is what the winner is held to where it starts or answers faster."""
     found, verdict = case
-    one = sample("openvino-ptq", 1769, "warm", 0, {"warm_ms": 1.0, "warm_64_tokens_ms": 5.0}, "ok")
-    two = dataclasses.replace(one, cell=dataclasses.replace(one.cell, threads=2))
-    better = dataclasses.replace(found, other_threads=(two,))
-    assert best_warm(better) == ("`openvino-ptq` with 2 threads", [5.0])
-    assert figures(better, verdict)["warm_ratio_vs_best"].value == 0.5
+    warm = sample("openvino-ptq", 1769, "warm", 0, {"warm_ms": 1.0, "warm_64_tokens_ms": 5.0}, "ok")
+    cold = sample("openvino-weights", 2048, "cold", 0, {"cold_ms": 200.0}, "ok")
+    others = [dataclasses.replace(one, cell=dataclasses.replace(one.cell, threads=0)) for one in (warm, cold)]
+    better = dataclasses.replace(found, other_threads=tuple(others))
+    assert best_warm(better) == ("`openvino-ptq` (default threads)", [5.0])
+    assert rivals(better)["openvino"] == ("`openvino-weights` (default threads)", {0: 200.0})
+    known = figures(better, verdict)
+    assert (known["warm_ratio_vs_best"].value, known["cold_ratio_vs_openvino"].value) == (0.5, 2)
 
 
 def test_the_cold_limit_is_the_sum_of_its_three_parts(case) -> None:
