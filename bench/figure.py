@@ -15,11 +15,14 @@ MARKERS = "osD^v<>Ph*"
 
 
 def draw_cold_starts(evidence: Evidence, path: Path) -> None:
-    """Write the figure as SVG, the same bytes for the same evidence; forms differ by marker as well as by colour."""
+    """Write the figure as SVG, the same bytes for the same evidence; forms differ by marker as well as by colour.
+
+    Forms measured at one memory size alone are left to the tables.
+    """
     plt.rcParams.update({"svg.hashsalt": "workbench", "svg.fonttype": "path", "font.size": 10})
     canvas, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
     colours = plt.colormaps["viridis"]
-    contests = evidence.run.contests
+    contests = [one for one in evidence.run.contests if len(evidence.sizes(one.name)) > 1]
     for index, contest in enumerate(contests):
         points = _points(evidence, contest.name)
         if points:

@@ -36,7 +36,7 @@ enum { OFFSET = 128, LARGEST = 127 };
 enum { OK, CANNOT_READ, NOT_AN_ENCODER, DAMAGED, NO_MEMORY, BAD_TOKENS, DAMAGED_ROW };
 enum { POOLED_BY_GELU, POOLED_BY_TANH };
 
-static const uint32_t MIX = 0x9E3779B1;            /* odd, so that multiplying loses nothing: 2^32 / golden ratio */
+static const uint32_t MIX = 0x9E3779B1; /* odd, so that multiplying loses nothing: 2^32 / golden ratio */
 static const uint64_t MIX_WIDE = 0x9E3779B97F4A7C15; /* the same of 2^64 */
 static const float NOTHING = -1e30f; /* a score whose share is below what fp32 adds to 1 */
 
@@ -53,7 +53,7 @@ typedef number numbers __attribute__((vector_size(sizeof(number) * WIDTH), align
 
 typedef struct {
     char magic[8];
-    uint64_t checksum; /* of the bytes from `checked_bytes` on, up to the embedding rows */
+    uint64_t checksum; /* of the bytes from the next field on, up to the embedding rows */
     uint64_t checked_bytes, file_bytes;
     uint32_t layers, hidden, heads, intermediate, positions, vocabulary, labels, pooling;
     float epsilon;

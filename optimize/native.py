@@ -129,8 +129,8 @@ def _write(path: Path, weights: Weights, config, facts: ModelFacts, library: cty
         *(facts.max_tokens, len(rows), len(facts.labels), POOLING[facts.family], config.layer_norm_eps, 0),
     )
 
-    def content(checksum: int) -> bytes:
-        header = HEADER.pack(MAGIC, checksum, checked_bytes, checked_bytes + rows.nbytes, *shape)
+    def content(total: int) -> bytes:
+        header = HEADER.pack(MAGIC, total, checked_bytes, checked_bytes + rows.nbytes, *shape)
         return _aligned(np.frombuffer(header, np.uint8)) + checked
 
     path.write_bytes(content(checksum(content(0)[UNCHECKED:], library)) + rows.tobytes())
